@@ -1,0 +1,79 @@
+//! Anchors: where the list of the capabilities to one object hangs.
+
+use phi_abi::Kind;
+
+/// The objects that end when nobody holds a capability to them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Counted {
+    Region(u32),
+    Mailbox(u32),
+    Signal(u32),
+}
+
+/// How objects of all kinds share one range of anchors, kind by kind.
+pub(crate) struct Anchors {
+    mailboxes: u32,
+    signals: u32,
+    domains: u32,
+    threads: u32,
+    replies: u32,
+    console: u32,
+}
+
+impl Anchors {
+    pub(crate) fn new(
+        regions: u32,
+        mailboxes: u32,
+        signals: u32,
+        domains: u32,
+        threads: u32,
+    ) -> Anchors {
+        let mut end = regions;
+        let mut next = |count: u32| {
+            let start = end;
+            end += count;
+            start
+        };
+        Anchors {
+            mailboxes: next(mailboxes),
+            signals: next(signals),
+            domains: next(domains),
+            threads: next(threads),
+            replies: next(threads),
+            console: next(1),
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.console as usize + 1
+    }
+
+    /// Anchors of objects that end with the last capability; they come first.
+    pub(crate) fn counted(&self) -> usize {
+        self.domains as usize
+    }
+
+    pub(crate) fn of(&self, kind: Kind, object: u32) -> u32 {
+        match kind {
+            Kind::Region => object,
+            Kind::Mailbox | Kind::Object => self.mailboxes + object,
+            Kind::Signal => self.signals + object,
+            Kind::Domain => self.domains + object,
+            Kind::Thread => self.threads + object,
+            Kind::Reply => self.replies + object,
+            Kind::Console => self.console,
+        }
+    }
+
+    pub(crate) fn object(&self, anchor: u32) -> Option<Counted> {
+        if anchor < self.mailboxes {
+            Some(Counted::Region(anchor))
+        } else if anchor < self.signals {
+            Some(Counted::Mailbox(anchor - self.mailboxes))
+        } else if anchor < self.domains {
+            Some(Counted::Signal(anchor - self.signals))
+        } else {
+            None
+        }
+    }
+}
