@@ -119,6 +119,21 @@ impl Capabilities {
         }
     }
 
+    /// The entry that `handle` names in `space`, and the capability in it, if that is known to be valid
+    /// without looking at its lineage: nobody can revoke it, or nothing has been revoked since its last
+    /// check.
+    pub fn current(&self, space: u32, handle: Handle) -> Option<(u32, &Capability)> {
+        let Space { base, size, .. } = *self.spaces.get(space as usize)?;
+        if handle.slot() >= size {
+            return None;
+        }
+        let index = base + handle.slot();
+        let entry = self.entries.get(index as usize)?;
+        let named = entry.generation == handle.generation() && entry.state == State::Held;
+        let checked = entry.epoch == self.epoch || entry.capability.origin.lineage == NONE;
+        (named && checked).then_some((index, &entry.capability))
+    }
+
     /// The capability in `entry`, or what is left of it.
     pub fn get(&self, entry: u32) -> &Capability {
         &self.entries[entry as usize].capability
@@ -188,6 +203,7 @@ impl Capabilities {
 
     /// Puts `capability` to the object at `anchor` into a free slot of `space`; `None` when there is
     /// none. It keeps its id; one of 0 is replaced by a fresh one.
+    #[inline]
     pub fn insert(&mut self, space: u32, capability: Capability, anchor: u32) -> Option<u32> {
         let owner = &mut self.spaces[space as usize];
         let entry = self.links.pop_front(&mut owner.free)?;
@@ -201,10 +217,12 @@ impl Capabilities {
         self.fill(entry, capability, anchor);
     }
 
+    #[inline]
     fn fill(&mut self, entry: u32, capability: Capability, anchor: u32) {
         let id = if capability.id == 0 { self.fresh_id() } else { capability.id };
         let place = &mut self.entries[entry as usize];
-        place.capability = Capability { id, ..capability };
+        place.capability = capability;
+        place.capability.id = id;
         place.state = State::Held;
         place.anchor = anchor;
         place.epoch = self.epoch;
@@ -212,6 +230,7 @@ impl Capabilities {
     }
 
     /// Takes what is in `entry` out and frees the entry: its handle names nothing from now on.
+    #[inline]
     pub fn remove(&mut self, entry: u32) {
         let place = &mut self.entries[entry as usize];
         if place.state == State::Held {

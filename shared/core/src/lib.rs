@@ -25,6 +25,7 @@ mod boot;
 mod call;
 mod capability;
 mod domain;
+mod fast;
 mod fault;
 mod frame;
 mod grant;
