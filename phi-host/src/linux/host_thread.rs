@@ -1,0 +1,285 @@
+//! The Linux thread that carries a thread of a service: its way into the service and out of it.
+//!
+//! A host thread has a stack of its own, where it waits for its first dispatch and where every call
+//! is served, as a kernel serves calls on its own stack: nothing of the machine lies on the
+//! service's stack while a thread waits, and a thread that ends leaves without touching it again.
+
+use super::control::{self, ControlArea, ThreadPage};
+use super::stub;
+use nix::unistd::gettid;
+use phi_abi::{CallTable, Fault, FaultKind};
+use std::arch::naked_asm;
+use std::cell::Cell;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+
+/// Bytes of a host thread's stack.
+const HOST_STACK: usize = 128 << 10;
+
+/// Bytes of the stack on which its signals are handled; the saved state of a processor with wide
+/// vectors takes about 11 KiB of it.
+const SIGNAL_STACK: usize = 64 << 10;
+
+/// What the threads of one service share.
+pub struct Service {
+    /// Where calls are exchanged.
+    pub control: ControlArea,
+    /// Rung when a thread has something for the supervisor.
+    pub doorbell: OwnedFd,
+    /// The addresses below the first stack whose use means that the stack is too small.
+    pub guard: Range<u64>,
+}
+
+/// Where a thread begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// Its slot in the control area.
+    pub slot: usize,
+    /// Address of its first instruction.
+    pub entry: u64,
+    /// Its stack pointer before the call of the entry.
+    pub stack: u64,
+    /// Its first argument.
+    pub argument: u64,
+}
+
+/// What a host thread knows of itself.
+pub struct HostThread {
+    service: Arc<Service>,
+    slot: usize,
+    /// Stack pointer at which [`enter`] left the host stack.
+    host_stack: Cell<u64>,
+    /// Whether a fault now would be the service's. While it is true, the thread holds no lock of
+    /// the host and may be forced out at any instruction.
+    in_service: AtomicBool,
+    /// Address of the message that is being copied, and which fault it is when that fails.
+    copying: Cell<(u64, FaultKind)>,
+    /// The fault that made the thread leave.
+    fault: Cell<Option<Fault>>,
+}
+
+thread_local! {
+    static CURRENT: Cell<*const HostThread> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The host thread that runs this code, if one does.
+pub fn current() -> Option<&'static HostThread> {
+    // SAFETY: the pointer is null, or names the `HostThread` in the frame of `run` on this same
+    // thread, which clears it before the frame ends; no reference is kept across that.
+    unsafe { CURRENT.get().as_ref() }
+}
+
+impl HostThread {
+    /// The thread's page.
+    pub fn page(&self) -> &ThreadPage {
+        self.service.control.page(self.slot)
+    }
+
+    /// Tells the supervisor that there is something in the page.
+    pub fn ring(&self) {
+        if self.service.control.set_pending(self.slot) {
+            // An event counter takes this at any time but at its limit, which no one reaches.
+            let _ = nix::unistd::write(self.service.doorbell.as_fd(), &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Whether a fault now would be the service's.
+    pub fn in_service(&self) -> bool {
+        self.in_service.load(Ordering::Relaxed)
+    }
+
+    /// Says whether a fault from here on is the service's.
+    pub fn set_in_service(&self, inside: bool) {
+        compiler_fence(Ordering::SeqCst);
+        self.in_service.store(inside, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// Remembers which message is about to be copied, and which fault it is when that fails.
+    pub fn set_copying(&self, address: u64, failure: FaultKind) {
+        self.copying.set((address, failure));
+    }
+
+    /// Address of the message that is being copied, and which fault it is when that fails.
+    pub fn copying(&self) -> (u64, FaultKind) {
+        self.copying.get()
+    }
+
+    /// The addresses below the first stack.
+    pub fn guard(&self) -> &Range<u64> {
+        &self.service.guard
+    }
+
+    /// Remembers why the thread leaves.
+    pub fn set_fault(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    /// Where the thread's own stack goes on.
+    pub fn host_stack(&self) -> u64 {
+        self.host_stack.get()
+    }
+}
+
+/// Starts the host thread of a thread that begins at `begin` once it is dispatched. Its page is
+/// PARKED.
+///
+/// # Errors
+/// Linux has no room for a thread.
+pub fn start(service: Arc<Service>, begin: Begin) -> std::io::Result<()> {
+    let name = format!("phi-{}", begin.slot);
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(HOST_STACK)
+        .spawn(move || run(service, begin))
+        .map(drop)
+}
+
+fn run(service: Arc<Service>, begin: Begin) {
+    let thread = HostThread {
+        service,
+        slot: begin.slot,
+        host_stack: Cell::new(0),
+        in_service: AtomicBool::new(false),
+        copying: Cell::new((0, FaultKind::Read)),
+        fault: Cell::new(None),
+    };
+    let page = thread.page();
+    let signal_stack = SignalStack::install();
+    CURRENT.set(&raw const thread);
+    page.set_thread(gettid().as_raw());
+    while page.state() == control::PARKED {
+        page.wait_while(control::PARKED, None);
+    }
+    if page.state() == control::RUNNING {
+        page.wait_while_held();
+        thread.set_in_service(true);
+        // SAFETY: entry, stack and argument are those that ΦCore gave the thread; whatever the
+        // service does there, it comes back through `leave`, with this frame as it was.
+        unsafe {
+            enter(
+                begin.entry,
+                begin.stack,
+                begin.argument,
+                &stub::TABLE,
+                thread.host_stack.as_ptr(),
+            )
+        };
+        thread.set_in_service(false);
+        if let Some(fault) = thread.fault.take() {
+            page.write_fault(fault);
+            if page.stop_running(control::FAULTED) {
+                thread.ring();
+            }
+            while page.state() == control::FAULTED {
+                page.wait_while(control::FAULTED, None);
+            }
+        }
+    }
+    CURRENT.set(std::ptr::null());
+    drop(signal_stack);
+    page.set_thread(0);
+    page.set_state(control::IDLE);
+}
+
+/// The stack on which this thread's signals are handled, since the service's may be used up.
+struct SignalStack {
+    _memory: Vec<u8>,
+}
+
+impl SignalStack {
+    fn install() -> SignalStack {
+        let mut memory = vec![0; SIGNAL_STACK];
+        set_signal_stack(&libc::stack_t {
+            ss_sp: memory.as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: memory.len(),
+        });
+        SignalStack { _memory: memory }
+    }
+}
+
+impl Drop for SignalStack {
+    fn drop(&mut self) {
+        set_signal_stack(&libc::stack_t {
+            ss_sp: std::ptr::null_mut(),
+            ss_flags: libc::SS_DISABLE,
+            ss_size: 0,
+        });
+    }
+}
+
+fn set_signal_stack(stack: &libc::stack_t) {
+    // SAFETY: the stack is memory that nothing else uses and that outlives its use, or none at all.
+    let result = unsafe { libc::sigaltstack(stack, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "the stack for signals is large enough and not in use");
+}
+
+/// Goes to `entry` on `stack`. Returns when something calls [`leave`] with what was written to
+/// `host_stack`.
+///
+/// # Safety
+/// `entry` and what it leads to touch no memory of the host but through the call table.
+#[unsafe(naked)]
+unsafe extern "C" fn enter(
+    entry: u64,
+    stack: u64,
+    argument: u64,
+    table: *const CallTable,
+    host_stack: *mut u64,
+) {
+    naked_asm!(
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [r8], rsp",
+        // As if the entry was called; nothing is there to return to.
+        "lea rsp, [rsi - 8]",
+        "mov rax, rdi",
+        "mov rdi, rdx",
+        "mov rsi, rcx",
+        "xor ebp, ebp",
+        "xor ebx, ebx",
+        "xor ecx, ecx",
+        "xor edx, edx",
+        "xor r8d, r8d",
+        "xor r9d, r9d",
+        "xor r10d, r10d",
+        "xor r11d, r11d",
+        "xor r12d, r12d",
+        "xor r13d, r13d",
+        "xor r14d, r14d",
+        "xor r15d, r15d",
+        "jmp rax",
+    )
+}
+
+/// Comes back from the service: the [`enter`] that wrote `host_stack` returns.
+///
+/// # Safety
+/// `host_stack` is what this thread's `enter`, which has not returned yet, wrote. Nothing that the
+/// abandoned frames own is needed any more.
+#[unsafe(naked)]
+pub unsafe extern "C" fn leave(host_stack: u64) -> ! {
+    naked_asm!(
+        "mov rsp, rdi",
+        // The service may have changed how floating point behaves.
+        "fninit",
+        "push 0x1f80",
+        "ldmxcsr [rsp]",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "cld",
+        "ret",
+    )
+}

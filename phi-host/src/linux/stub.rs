@@ -1,0 +1,155 @@
+//! The call table of an image on Linux: each entry writes its call to the thread's page, rings the
+//! supervisor's doorbell and waits for the page to say how it ended.
+
+use super::control;
+use super::host_thread::{self, HostThread};
+use phi_abi::{ABI_VERSION, CALLS, CallTable, FaultKind, Message, Outcome};
+use std::arch::{asm, naked_asm};
+use std::mem::MaybeUninit;
+
+macro_rules! table {
+    ($($number:literal)*) => {
+        /// What images are handed at their entry.
+        pub static TABLE: CallTable = CallTable {
+            version: ABI_VERSION,
+            count: CALLS.len() as u32,
+            functions: [$(call::<$number>),*],
+        };
+    };
+}
+
+table!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28);
+
+/// A call, while it is served.
+#[repr(C)]
+struct Request {
+    number: u32,
+    arguments: [u64; 4],
+    message: *mut Message,
+}
+
+/// One entry of the table.
+///
+/// # Safety
+/// As [`phi_abi::CallFunction`].
+unsafe extern "C" fn call<const NUMBER: u32>(
+    first: u64,
+    second: u64,
+    third: u64,
+    fourth: u64,
+    message: *mut Message,
+) -> Outcome {
+    let Some(thread) = host_thread::current() else {
+        // The table is reachable only from `enter`, on a host thread.
+        std::process::abort();
+    };
+    let request = Request { number: NUMBER, arguments: [first, second, third, fourth], message };
+    // SAFETY: the host stack below where `enter` left it is free while the service runs.
+    unsafe { on_host_stack(&request, thread.host_stack()) }
+}
+
+/// Serves `request` on the stack that ends at `host_stack`, and comes back to this one.
+///
+/// # Safety
+/// The stack is free.
+#[unsafe(naked)]
+unsafe extern "C" fn on_host_stack(request: *const Request, host_stack: u64) -> Outcome {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rsp, rsi",
+        "and rsp, -16",
+        "call {serve}",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+        serve = sym serve,
+    )
+}
+
+/// Makes the call in `request` and waits for its end. Does not return to a thread that shall end.
+///
+/// # Safety
+/// Called by [`on_host_stack`] with its own request, on a host thread.
+unsafe extern "C" fn serve(request: *const Request) -> Outcome {
+    let Some(thread) = host_thread::current() else { std::process::abort() };
+    // SAFETY: `call` made the request and waits for this.
+    let Request { number, arguments, message } = unsafe { request.read() };
+    let description = &CALLS[number as usize];
+    thread.set_copying(message as u64, FaultKind::Read);
+    // The message is touched as the service: a fault there is its own.
+    // SAFETY: as above; a bad address faults, and the thread leaves.
+    let incoming = description.message_in.then(|| unsafe { copy_in(message) });
+    thread.set_in_service(false);
+    let page = thread.page();
+    page.write_call(number, arguments, incoming.as_ref());
+    if !page.stop_running(control::CALLING) {
+        // SAFETY: the thread is inside `enter`, and this frame owns nothing.
+        unsafe { end(thread) };
+    }
+    thread.ring();
+    loop {
+        match page.state() {
+            control::RUNNING => break,
+            control::CALLING => page.wait_while(control::CALLING, None),
+            // SAFETY: as above.
+            _ => unsafe { end(thread) },
+        }
+    }
+    let (outcome, message_out) = page.read_outcome();
+    let outgoing = (message_out && description.message_out).then(|| page.read_message());
+    thread.set_copying(message as u64, FaultKind::Write);
+    thread.set_in_service(true);
+    page.wait_while_held();
+    if let Some(outgoing) = outgoing {
+        // SAFETY: as for the way in.
+        unsafe { copy_out(&outgoing, message) };
+    }
+    outcome
+}
+
+/// # Safety
+/// The thread is inside `enter`.
+unsafe fn end(thread: &HostThread) -> ! {
+    // SAFETY: as this function.
+    unsafe { host_thread::leave(thread.host_stack()) }
+}
+
+/// Copies a message from the service, at any address: one that cannot be read faults.
+///
+/// # Safety
+/// Whoever calls can be left at a fault.
+unsafe fn copy_in(message: *const Message) -> Message {
+    let mut copy = MaybeUninit::<Message>::uninit();
+    // SAFETY: the source faults or is read; the destination is as long as a message.
+    unsafe { copy_bytes(message.cast(), copy.as_mut_ptr().cast()) };
+    // SAFETY: all of it was written, and any bytes make a message: it is all numbers.
+    unsafe { copy.assume_init() }
+}
+
+/// Copies a message to the service, at any address: one that cannot be written faults.
+///
+/// # Safety
+/// Whoever calls can be left at a fault.
+unsafe fn copy_out(from: &Message, message: *mut Message) {
+    // SAFETY: the source is a message; the destination faults or is the service's.
+    unsafe { copy_bytes(std::ptr::from_ref(from).cast(), message.cast()) };
+}
+
+/// Copies the bytes of a message by one instruction, so that bad addresses fault and mean nothing
+/// to the compiler.
+///
+/// # Safety
+/// Both addresses hold a message, or one faults and whoever calls is left there.
+unsafe fn copy_bytes(from: *const u8, to: *mut u8) {
+    // SAFETY: as this function; the direction flag is clear, as the calling convention says.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") size_of::<Message>() => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
