@@ -1,0 +1,73 @@
+//! What the end-to-end tests share: the project's folder, the `phi-host` command as a user builds
+//! it, and whether the bare-metal machine can run here.
+//!
+//! Principles: the tests drive the command and nothing inside it; they run it on real processes and
+//! in real QEMU boots. Limits: they need cargo, and for bare metal QEMU and a Rust target; a plain
+//! `cargo test` on a machine without those says so and skips, `./phi test` installs them and skips
+//! nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The project's folder.
+pub fn project() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).expect("tests/end-to-end lies two folders deep").to_path_buf()
+}
+
+/// The folder that cargo builds into.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => project().join(folder),
+        None => project().join("target"),
+    }
+}
+
+/// The `phi-host` command in its release build, built first if need be.
+pub fn phi_host() -> Command {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let program = BUILT.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--package", "phi-host"])
+            .current_dir(project())
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "phi-host does not build");
+        target().join("release/phi-host")
+    });
+    let mut command = Command::new(program);
+    command.current_dir(project());
+    command
+}
+
+/// Whether systems can be booted on bare metal here. Where `PHI_REQUIRE_METAL` is set, as `./phi
+/// test` does, it is an error that they cannot.
+pub fn metal() -> bool {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output();
+    let target = sysroot.ok().and_then(|output| {
+        let folder = String::from_utf8(output.stdout).ok()?;
+        Some(Path::new(folder.trim()).join("lib/rustlib/x86_64-unknown-none").is_dir())
+    });
+    let emulator = Command::new("qemu-system-x86_64").arg("--version").output();
+    let present = target == Some(true) && emulator.is_ok();
+    if !present {
+        let what = "the Rust target x86_64-unknown-none and qemu-system-x86_64 are needed";
+        assert!(std::env::var_os("PHI_REQUIRE_METAL").is_none(), "{what}");
+        eprintln!("skipped on bare metal: {what}; ./phi test installs them");
+    }
+    present
+}
+
+/// Runs a command to its end, and asserts its exit status; a difference shows everything it printed.
+pub fn expect(command: &mut Command, status: i32) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{command:?} printed\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
