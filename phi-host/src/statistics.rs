@@ -2,6 +2,7 @@
 
 use crate::linux;
 use crate::table::{Align, Table, bytes};
+use nix::sys::signal::Signal;
 use phi_abi::{DomainState, FaultKind};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,11 @@ pub enum State {
     Stopped,
 }
 
+/// The exit status of a system that a signal to this program ended, as a shell reports it.
+pub fn interruption(signal: Signal) -> u8 {
+    128 + signal as i32 as u8
+}
+
 impl ServiceReport {
     /// What it is doing, in words.
     fn state_text(&self) -> String {
@@ -109,6 +115,14 @@ impl From<linux::Report> for MachineReport {
 }
 
 impl MachineReport {
+    /// Whether a signal to this program ended the system, before it ended by itself: then `init` had
+    /// not ended, or nobody could say any more what it did.
+    pub fn interrupted(&self) -> bool {
+        let signals = [Signal::SIGINT, Signal::SIGTERM].map(interruption);
+        let runs = self.services.first().is_none_or(|init| init.state == State::Running);
+        runs && signals.contains(&self.status)
+    }
+
     /// The services as a table, and below it how long the start took.
     pub fn table(&self) -> String {
         let mut table = Table::new([
@@ -158,6 +172,20 @@ mod tests {
         let expected = format!("fault: {}", FaultKind::StackOverflow.description());
         assert_eq!(report.services[0].state_text(), expected);
         assert!(report.table().ends_with("start: 1.500 ms; status: 3\n"));
+    }
+
+    #[test]
+    fn a_system_that_was_interrupted_is_told_from_one_that_ended() {
+        let statistics = DomainStatistics::default();
+        let report = |status, state| {
+            let init = ("init".to_string(), DomainInfo { generation: 1, state }, statistics);
+            let report = linux::Report { status, services: vec![init], start_microseconds: 9 };
+            MachineReport::from(report)
+        };
+        assert!(report(130, DomainState::Running).interrupted());
+        assert!(report(143, DomainState::Running).interrupted());
+        assert!(!report(130, DomainState::Exited(130)).interrupted());
+        assert!(!report(70, DomainState::Running).interrupted());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::session::Machine;
 use super::{SourceArguments, print};
 use crate::failure::Failure;
 use crate::{linux, qemu, system};
+use phi_manifest::bundle::Bundle;
 use similar::{Algorithm, TextDiff};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -39,24 +40,38 @@ impl Twin {
         let loaded = system::load(&self.source.system, &self.source.inputs)?;
         let bundle = loaded.bundle()?;
         let kernel = qemu::kernel(&loaded.project()?)?;
-        let run = |machine: Machine<'_>| -> Result<Run, Failure> {
-            let mut transcript = Vec::new();
-            let status = machine.run(&bundle, &mut transcript)?.status;
-            Ok((transcript, status))
-        };
-        let linux = run(Machine::Linux(linux::Mode::Processes))?;
         let options = qemu::Options { memory: None, count_instructions: false };
-        let metal = run(Machine::Metal(&kernel, options))?;
-        if linux == metal {
-            let (bytes, status) = (linux.0.len(), linux.1);
-            let name = &bundle.plan().name;
-            print(&format!("{name}: both machines agree: {bytes} bytes, status {status}\n"))?;
-            return Ok(0);
-        }
-        let mut output = io::stdout().lock();
-        differ(&linux, &metal, &mut output).map_err(|error| Failure::output(&error))?;
-        Ok(1)
+        let linux = match run(&bundle, &Machine::Linux(linux::Mode::Processes))? {
+            Ok(run) => run,
+            Err(status) => return Ok(status),
+        };
+        let metal = match run(&bundle, &Machine::Metal(&kernel, options))? {
+            Ok(run) => run,
+            Err(status) => return Ok(status),
+        };
+        compare(&bundle.plan().name, &linux, &metal)
     }
+}
+
+/// Runs the system of `bundle`. An inner error is the exit status after Ctrl-C: then there is nothing
+/// to compare.
+fn run(bundle: &Bundle<'_>, machine: &Machine<'_>) -> Result<Result<Run, u8>, Failure> {
+    let mut transcript = Vec::new();
+    let report = machine.run(bundle, &mut transcript)?;
+    Ok(if report.interrupted() { Err(report.status) } else { Ok((transcript, report.status)) })
+}
+
+/// Prints whether a run on Linux and one on bare metal agree, and otherwise what differs; returns the
+/// exit status.
+fn compare(name: &str, linux: &Run, metal: &Run) -> Result<u8, Failure> {
+    if linux == metal {
+        let (bytes, status) = (linux.0.len(), linux.1);
+        print(&format!("{name}: both machines agree: {bytes} bytes, status {status}\n"))?;
+        return Ok(0);
+    }
+    let mut output = io::stdout().lock();
+    differ(linux, metal, &mut output).map_err(|error| Failure::output(&error))?;
+    Ok(1)
 }
 
 /// Writes what differs between a run on Linux and one on bare metal.

@@ -13,7 +13,7 @@ mod output;
 
 use crate::cargo;
 use crate::failure::{Failure, Kind};
-use crate::statistics::MachineReport;
+use crate::statistics::{MachineReport, interruption};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -98,7 +98,7 @@ pub fn boot(
     let end = outputs.follow(&signals, transcript, log)?;
     let end = match end {
         End::Signal(signal) => {
-            let status = 128 + signal as i32 as u8;
+            let status = interruption(signal);
             return Ok(MachineReport { status, start_microseconds: 0, services: Vec::new() });
         }
         End::Closed(said) => said,

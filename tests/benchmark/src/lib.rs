@@ -3,7 +3,9 @@
 //!
 //! Principles: the same images everywhere, measured from inside with the processor's time stamp
 //! counter, which both sides of a call can read; under QEMU's `-icount shift=0` it counts
-//! instructions. Limits: x86-64; the counters of two processors must agree, as invariant ones do.
+//! instructions. What is measured are the bare calls of the ABI, as the peers' are system calls, from
+//! before the call through the function table until after its return; typed interfaces come on top.
+//! Limits: x86-64; the counters of two processors must agree, as invariant ones do.
 #![no_std]
 
 extern crate alloc;
@@ -11,7 +13,8 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use phi_rt::{Console, Error, Event, FOREVER, Incoming, Mailbox, Outgoing, Peer, Service};
+use phi_abi::{Handle, Message, Number, Outcome};
+use phi_rt::{Console, Error, FOREVER, Service};
 
 /// Label of a call that is answered with the counter as the call came and as its answer left.
 const CALL: u64 = 1;
@@ -30,38 +33,44 @@ fn counter() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// The service that answers.
-pub fn answerer(service: &Service) -> u8 {
-    let Ok(mailbox) = service.mailbox("echo") else { return 2 };
-    let mut event = mailbox.receive(FOREVER);
-    loop {
-        let arrival = counter();
-        event = match event {
-            Ok(Event::Message(incoming)) => answer(&mailbox, incoming, arrival),
-            Ok(Event::Signals(_)) => mailbox.receive(FOREVER),
-            Err(_) => return 1,
-        };
-    }
+fn invoke(number: Number, words: [u64; 4], message: &mut Message) -> Outcome {
+    // SAFETY: the message is the caller's alone, and the handles are those of the start block, which
+    // nobody drops, or of messages, each of which is used once.
+    unsafe { phi_rt::system::call(number, words, message) }
 }
 
-fn answer(mailbox: &Mailbox, incoming: Incoming, arrival: u64) -> Result<Event, Error> {
-    if !incoming.is_call() {
-        drop(incoming);
-        return mailbox.receive(FOREVER);
+fn named(service: &Service, name: &str) -> Option<Handle> {
+    service.start().find(name).map(|capability| capability.handle)
+}
+
+/// The service that answers.
+pub fn answerer(service: &Service) -> u8 {
+    let Some(mailbox) = named(service, "echo") else { return 2 };
+    let mut message = Message::EMPTY;
+    let mut outcome = invoke(Number::Receive, [mailbox.0, FOREVER, 0, 0], &mut message);
+    loop {
+        let arrival = counter();
+        if outcome.status != 0 {
+            return 1;
+        }
+        outcome = if message.reply.is_null() {
+            invoke(Number::Receive, [mailbox.0, FOREVER, 0, 0], &mut message)
+        } else {
+            message.length = BYTES as u16;
+            message.data[..8].copy_from_slice(&arrival.to_le_bytes());
+            message.data[8..16].copy_from_slice(&counter().to_le_bytes());
+            let words = [message.reply.0, mailbox.0, FOREVER, 0];
+            invoke(Number::ReplyReceive, words, &mut message)
+        };
     }
-    let mut bytes = [0; BYTES];
-    bytes[..8].copy_from_slice(&arrival.to_le_bytes());
-    bytes[8..16].copy_from_slice(&counter().to_le_bytes());
-    let Ok(message) = Outgoing::new(CALL, &bytes) else { return Err(Error::Machine) };
-    mailbox.reply_receive(incoming, message, FOREVER)
 }
 
 /// The service that measures. Its arguments: the number of rounds.
 pub fn caller(service: &Service) -> u8 {
     let Ok(output) = service.console("console") else { return 2 };
-    let Ok(peer) = service.peer("echo") else { return 2 };
+    let Some(peer) = named(service, "echo") else { return 2 };
     let Ok(rounds) = service.arguments().trim().parse() else { return 2 };
-    match measure(&peer, rounds) {
+    match measure(peer, rounds) {
         Ok(line) => print(&output, &line),
         Err(error) => {
             print(&output, &format!("{{\"error\":\"{error}\"}}\n"));
@@ -75,7 +84,7 @@ fn print(output: &Console, line: &str) -> u8 {
 }
 
 /// Rounds of calls, then as many messages one way; both after a tenth as many to warm up.
-fn measure(peer: &Peer, rounds: usize) -> Result<String, Error> {
+fn measure(peer: Handle, rounds: usize) -> Result<String, Error> {
     let warm_up = rounds / 10;
     let mut trips = Samples::with_capacity(rounds);
     let mut calls = Samples::with_capacity(rounds);
@@ -101,34 +110,44 @@ fn measure(peer: &Peer, rounds: usize) -> Result<String, Error> {
 }
 
 /// One call: the counter before it, at its arrival, at its answer's departure, and after it.
-fn call(peer: &Peer) -> Result<(u64, u64, u64, u64), Error> {
-    let message = Outgoing::new(CALL, &[7; BYTES]).map_err(|_| Error::Machine)?;
+fn call(peer: Handle) -> Result<(u64, u64, u64, u64), Error> {
+    let mut message = filled(CALL);
     let start = counter();
-    let answer = peer.call(message, FOREVER)?;
+    let outcome = invoke(Number::Call, [peer.0, FOREVER, 0, 0], &mut message);
     let end = counter();
+    outcome.result()?;
     let word = |at: usize| {
-        let bytes = answer.bytes().get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+        let bytes = message.bytes().get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map(u64::from_le_bytes).ok_or(Error::Machine)
     };
     Ok((start, word(0)?, word(8)?, end))
 }
 
 /// Ticks per message for `count` messages one way, until the last has been received.
-fn send(peer: &Peer, count: usize) -> Result<u64, Error> {
+fn send(peer: Handle, count: usize) -> Result<u64, Error> {
+    let mut message = filled(COUNT);
     let start = counter();
     for _ in 0..count {
-        let mut message = Outgoing::new(COUNT, &[7; BYTES]).map_err(|_| Error::Machine)?;
-        while let Err(error) = peer.send(message) {
+        while let Err(error) = invoke(Number::Send, [peer.0, 0, 0, 0], &mut message).result() {
             if error != Error::Full {
                 return Err(error);
             }
             // The receiver is behind: let it go on. A call waits its turn behind what was sent.
-            peer.call(Outgoing::empty(DRAIN), FOREVER)?;
-            message = Outgoing::new(COUNT, &[7; BYTES]).map_err(|_| Error::Machine)?;
+            drain(peer)?;
         }
     }
-    peer.call(Outgoing::empty(DRAIN), FOREVER)?;
+    drain(peer)?;
     Ok((counter() - start) / count.max(1) as u64)
+}
+
+/// Waits until all that was sent before has been received.
+fn drain(peer: Handle) -> Result<(), Error> {
+    let words = [peer.0, FOREVER, 0, 0];
+    invoke(Number::Call, words, &mut filled(DRAIN)).result().map(drop)
+}
+
+fn filled(label: u64) -> Message {
+    Message { label, length: BYTES as u16, data: [7; BYTES], ..Message::EMPTY }
 }
 
 /// Differences of the counter.

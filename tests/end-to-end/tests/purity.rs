@@ -31,10 +31,11 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The packages whose binaries are images: those under services/ and examples/, and the
-/// conformance suite.
+/// The packages whose binaries are images: those under services/ and examples/, the conformance
+/// suite and the benchmark; and what all of them link.
 fn image_packages() -> Vec<PathBuf> {
-    let mut packages = vec![project().join("tests/conformance"), project().join("shared/rt")];
+    let others = ["tests/conformance", "tests/benchmark", "shared/rt"];
+    let mut packages = others.map(|folder| project().join(folder)).to_vec();
     for group in ["services", "examples"] {
         for entry in std::fs::read_dir(project().join(group)).expect("a group of packages") {
             let path = entry.expect("an entry").path();
@@ -43,7 +44,7 @@ fn image_packages() -> Vec<PathBuf> {
             }
         }
     }
-    assert!(packages.len() >= 5, "found only {packages:?}");
+    assert!(packages.len() >= 6, "found only {packages:?}");
     packages
 }
 
