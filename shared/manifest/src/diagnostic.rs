@@ -19,7 +19,7 @@ macro_rules! rules {
 }
 
 rules! {
-    /// The file is longer than [`crate::read::LENGTH`] bytes.
+    /// The file is longer than 256 KiB.
     TooLong,
     /// The file is not TOML.
     Syntax,
@@ -172,7 +172,7 @@ pub(crate) struct Findings(RefCell<Vec<Finding>>);
 
 impl Findings {
     /// Adds a mistake at the byte with this offset. Its texts quote the manifest, which may hold
-    /// anything: control characters are escaped, and texts of more than [`CHARACTERS`] cut.
+    /// anything: what would not show is escaped, and texts of more than [`CHARACTERS`] are cut.
     pub(crate) fn add(
         &self,
         rule: Rule,
@@ -224,9 +224,12 @@ const CHARACTERS: usize = 400;
 fn printable(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars().take(CHARACTERS) {
-        match character.is_control() {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
+        // What changes the direction of text could make a terminal show another one.
+        let turns = matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
         }
     }
     if text.chars().nth(CHARACTERS).is_some() {

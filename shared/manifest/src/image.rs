@@ -31,6 +31,8 @@ pub enum ImageError {
     Layout,
     /// A relocation of another type than relative.
     Relocation(u32),
+    /// It has relocations of another form than RELA.
+    RelocationForm,
     /// It is larger than a window's image part.
     TooLarge,
     /// Its entry is not in its text.
@@ -54,6 +56,9 @@ impl fmt::Display for ImageError {
                     f,
                     "it has a relocation of type {kind}; only relative ones are known"
                 );
+            }
+            ImageError::RelocationForm => {
+                "it has packed or lazy relocations; link it without -z pack-relative-relocs and with -z now"
             }
             ImageError::TooLarge => "it is larger than the image part of a window (256 MiB)",
             ImageError::Entry => "its entry is not in its text",
@@ -93,6 +98,9 @@ const PT_TLS: u32 = 7;
 const DT_NEEDED: u64 = 1;
 const DT_RELA: u64 = 7;
 const DT_RELASZ: u64 = 8;
+const DT_REL: u64 = 17;
+const DT_JMPREL: u64 = 23;
+const DT_RELR: u64 = 36;
 const R_X86_64_RELATIVE: u32 = 8;
 
 struct ProgramHeader {
@@ -226,6 +234,7 @@ fn relocations(dynamic: &[u8]) -> Result<std::ops::Range<u64>, ImageError> {
     for entry in dynamic.chunks_exact(16) {
         match (double(entry, 0)?, double(entry, 8)?) {
             (DT_NEEDED, _) => return Err(ImageError::Library),
+            (DT_REL | DT_JMPREL | DT_RELR, _) => return Err(ImageError::RelocationForm),
             (DT_RELA, value) => address = value,
             (DT_RELASZ, value) => length = value,
             _ => {}

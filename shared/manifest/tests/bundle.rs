@@ -75,12 +75,11 @@ fn loaders_may_fill_up_to_less_than_a_page() {
     assert_eq!(Bundle::open(&bytes).expect_err("too long"), BundleError::Size { said, there });
 }
 
-/// All bytes of the header and the plan are tried, and of the rest enough to meet every page.
+/// All bytes of the header are tried, and of the rest enough to meet every part.
 #[test]
 fn a_changed_byte_is_refused() {
     let (mut bytes, _) = sample::bundle();
-    let plan = Bundle::open(&bytes).expect("good").plan_offset() as usize;
-    let places = (0..128).chain((128..plan).step_by(499)).chain(plan..bytes.len());
+    let places = (0..128).chain((128..bytes.len()).step_by(101)).chain([bytes.len() - 1]);
     let mut refused = BTreeSet::new();
     for (number, place) in places.enumerate() {
         let bit = 1 << (number % 8);
@@ -265,21 +264,17 @@ const IMAGE: &[(&str, Change)] = &[
     ("text is zero", |plan| client(plan).image.segments[1].length = 0),
 ];
 
-fn rule_broken(bytes: &[u8], change: Change) -> String {
-    let (_, mut plan) = sample::bundle();
-    change(&mut plan);
-    match Bundle::open(&with_plan(bytes, &plan)) {
-        Err(BundleError::Plan(error)) => error.rule.to_string(),
-        other => panic!("not refused for its plan, but: {other:?}"),
-    }
-}
-
 #[test]
 fn hostile_plans_are_refused() {
     let (bytes, plan) = sample::bundle();
     assert!(Bundle::open(&with_plan(&bytes, &plan)).is_ok());
     for (rule, change) in SYSTEM.iter().chain(SERVICE).chain(IMAGE) {
-        assert_eq!(rule_broken(&bytes, *change), *rule);
+        let mut hostile = plan.clone();
+        change(&mut hostile);
+        match Bundle::open(&with_plan(&bytes, &hostile)) {
+            Err(BundleError::Plan(error)) => assert_eq!(error.rule, *rule),
+            other => panic!("not refused because {rule}, but: {other:?}"),
+        }
     }
 }
 

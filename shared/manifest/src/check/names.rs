@@ -72,7 +72,11 @@ fn used(names: &Names<'_>, service: &Service, usage: &Use, what: &str, findings:
     }
     let (name, server_name) = (&interface.name, &from.name);
     let cause = format!("{what} names an interface that `{server_name}` does not serve: `{name}`");
-    let mut others = names.manifest.services.iter().filter(|other| names.serves(&other.name, name));
+    let mut others = names
+        .manifest
+        .services
+        .iter()
+        .filter(|other| other.name != service.name && names.serves(&other.name, name));
     if let Some(other) = others.next() {
         let cure = format!("`{}` serves it: `from = \"{}\"`", other.name, other.name);
         findings.add(Rule::UnknownInterface, interface.place, cause, cure);
