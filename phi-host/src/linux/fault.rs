@@ -94,7 +94,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
         code: register(registers, libc::REG_ERR),
         address: register(registers, libc::REG_CR2),
         instruction: register(registers, libc::REG_RIP),
-        copying: thread.copying(),
+        copying: thread.copied(),
     };
     thread.set_fault(trap.fault(thread.guard()));
     redirect(thread, context);
@@ -129,9 +129,8 @@ struct Trap {
     code: u64,
     address: u64,
     instruction: u64,
-    /// Address of the message that the call table copies where it is no instruction of the
-    /// service's, and what it does with it.
-    copying: (u64, FaultKind),
+    /// Address of the message that the call table was copying.
+    copying: Option<u64>,
 }
 
 const PAGE_FAULT: u64 = 14;
@@ -141,6 +140,9 @@ const FETCH: u64 = 1 << 4;
 impl Trap {
     /// As ΦCore knows it; `guard` is what lies below the first stack.
     fn fault(&self, guard: &Range<u64>) -> Fault {
+        if let Some(address) = self.copying {
+            return Fault { kind: FaultKind::BadArgument, address, instruction: 0 };
+        }
         let end = WINDOWS_BASE + (SERVICES as u64 + 1) * WINDOW_SIZE;
         let own = (WINDOWS_BASE..end).contains(&self.instruction);
         let kind = match self.number {
@@ -159,11 +161,6 @@ impl Trap {
         let address = if self.number == PAGE_FAULT { self.address } else { 0 };
         // The call table's own instructions say nothing about the service.
         let instruction = if own || kind == FaultKind::Execute { self.instruction } else { 0 };
-        if kind == FaultKind::Protection && !own {
-            // What no address can be, as that of a message.
-            let (address, kind) = self.copying;
-            return Fault { kind, address, instruction };
-        }
         Fault { kind, address, instruction }
     }
 }
@@ -176,8 +173,7 @@ mod tests {
 
     fn fault(number: u64, code: u64, address: u64, instruction: u64) -> Fault {
         let guard = 0x1000..0x2000;
-        let copying = (0, FaultKind::Read);
-        Trap { number, code, address, instruction, copying }.fault(&guard)
+        Trap { number, code, address, instruction, copying: None }.fault(&guard)
     }
 
     #[test]
@@ -213,9 +209,15 @@ mod tests {
     #[test]
     fn instructions_of_the_call_table_are_not_the_services() {
         assert_eq!(fault(14, 4, 0x5000, 0x7f00_0000_0000).instruction, 0);
-        let copying = (1 << 60, FaultKind::Write);
-        let trap = Trap { number: 13, code: 0, address: 0, instruction: 0x7f00_0000_0000, copying };
-        let expected = Fault { kind: FaultKind::Write, address: 1 << 60, instruction: 0 };
-        assert_eq!(trap.fault(&(0..0)), expected);
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_copied_is_a_bad_argument() {
+        let copying = Some(0x5004);
+        for (number, address) in [(14, 0x6000), (13, 0)] {
+            let trap = Trap { number, code: 6, address, instruction: 0x7f00_0000_0000, copying };
+            let expected = Fault { kind: FaultKind::BadArgument, address: 0x5004, instruction: 0 };
+            assert_eq!(trap.fault(&(0..0)), expected);
+        }
     }
 }

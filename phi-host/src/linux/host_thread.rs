@@ -7,7 +7,7 @@
 use super::control::{self, ControlArea, ThreadPage};
 use super::stub;
 use nix::unistd::gettid;
-use phi_abi::{CallTable, Fault, FaultKind};
+use phi_abi::{CallTable, Fault};
 use std::arch::naked_asm;
 use std::cell::Cell;
 use std::ops::Range;
@@ -54,8 +54,8 @@ pub struct HostThread {
     /// Whether a fault now would be the service's. While it is true, the thread holds no lock of
     /// the host and may be forced out at any instruction.
     in_service: AtomicBool,
-    /// Address of the message that is being copied, and which fault it is when that fails.
-    copying: Cell<(u64, FaultKind)>,
+    /// Address of the message that is being copied.
+    copying: Cell<Option<u64>>,
     /// The fault that made the thread leave.
     fault: Cell<Option<Fault>>,
 }
@@ -97,13 +97,18 @@ impl HostThread {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// Remembers which message is about to be copied, and which fault it is when that fails.
-    pub fn set_copying(&self, address: u64, failure: FaultKind) {
-        self.copying.set((address, failure));
+    /// Does `copy`, a copy of the message at `address`: a fault meanwhile is the argument's.
+    pub fn copying<T>(&self, address: u64, copy: impl FnOnce() -> T) -> T {
+        self.copying.set(Some(address));
+        compiler_fence(Ordering::SeqCst);
+        let result = copy();
+        compiler_fence(Ordering::SeqCst);
+        self.copying.set(None);
+        result
     }
 
-    /// Address of the message that is being copied, and which fault it is when that fails.
-    pub fn copying(&self) -> (u64, FaultKind) {
+    /// Address of the message that is being copied.
+    pub fn copied(&self) -> Option<u64> {
         self.copying.get()
     }
 
@@ -143,7 +148,7 @@ fn run(service: Arc<Service>, begin: Begin) {
         slot: begin.slot,
         host_stack: Cell::new(0),
         in_service: AtomicBool::new(false),
-        copying: Cell::new((0, FaultKind::Read)),
+        copying: Cell::new(None),
         fault: Cell::new(None),
     };
     let page = thread.page();

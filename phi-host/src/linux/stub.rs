@@ -3,7 +3,7 @@
 
 use super::control;
 use super::host_thread::{self, HostThread};
-use phi_abi::{ABI_VERSION, CALLS, CallTable, FaultKind, Message, Outcome};
+use phi_abi::{ABI_VERSION, CALLS, CallTable, Message, Outcome};
 use std::arch::{asm, naked_asm};
 use std::mem::MaybeUninit;
 
@@ -76,10 +76,10 @@ unsafe extern "C" fn serve(request: *const Request) -> Outcome {
     // SAFETY: `call` made the request and waits for this.
     let Request { number, arguments, message } = unsafe { request.read() };
     let description = &CALLS[number as usize];
-    thread.set_copying(message as u64, FaultKind::Read);
     // The message is touched as the service: a fault there is its own.
     // SAFETY: as above; a bad address faults, and the thread leaves.
-    let incoming = description.message_in.then(|| unsafe { copy_in(message) });
+    let copy = || unsafe { copy_in(message) };
+    let incoming = description.message_in.then(|| thread.copying(message as u64, copy));
     thread.set_in_service(false);
     let page = thread.page();
     page.write_call(number, arguments, incoming.as_ref());
@@ -98,12 +98,11 @@ unsafe extern "C" fn serve(request: *const Request) -> Outcome {
     }
     let (outcome, message_out) = page.read_outcome();
     let outgoing = (message_out && description.message_out).then(|| page.read_message());
-    thread.set_copying(message as u64, FaultKind::Write);
     thread.set_in_service(true);
     page.wait_while_held();
     if let Some(outgoing) = outgoing {
         // SAFETY: as for the way in.
-        unsafe { copy_out(&outgoing, message) };
+        thread.copying(message as u64, || unsafe { copy_out(&outgoing, message) });
     }
     outcome
 }

@@ -1,0 +1,346 @@
+//! Ways into a service and back: [`run`] enters one and returns when it calls, faults or is interrupted.
+//!
+//! There is one kernel stack. A service's registers go straight into its [`Context`]: the task state's
+//! stack pointer is the context's end, so the processor pushes there. The kernel itself runs with
+//! interrupts off; it is interrupted only where it idles.
+
+use super::context::{Context, Registers};
+use super::descriptors::{
+    self, Gate, KERNEL_CODE, KERNEL_DATA, TASK_STACK, TASK_STATE, USER_CODE, USER_DATA,
+};
+use super::{Ending, Serial, clock, exit, user_copy};
+use core::arch::global_asm;
+use core::fmt::Write;
+use core::mem::offset_of;
+use core::sync::atomic::AtomicU64;
+use phi_abi::layout::{SERVICES, WINDOWS_BASE, window};
+use phi_abi::{Fault, FaultKind};
+use x86_64::VirtAddr;
+use x86_64::registers::control::Cr2;
+use x86_64::registers::model_specific::{LStar, SFMask, Star};
+use x86_64::registers::rflags::RFlags;
+use x86_64::structures::gdt::SegmentSelector;
+
+/// Vector of the timer's interrupt.
+pub const TIMER: u8 = 0x20;
+
+/// Vector of interrupts that were withdrawn.
+pub const SPURIOUS: u8 = 0x2F;
+
+const VECTORS: usize = 0x30;
+
+/// Bytes between the first instructions of two vectors.
+const STUB: u64 = 16;
+
+const DEBUG: u64 = 1;
+const NON_MASKABLE: u64 = 2;
+const BREAKPOINT: u64 = 3;
+const DOUBLE_FAULT: u64 = 8;
+const PAGE_FAULT: u64 = 14;
+const MACHINE_CHECK: u64 = 18;
+
+/// Bits of a page fault's error code.
+const WRITE: u64 = 1 << 1;
+const FETCH: u64 = 1 << 4;
+
+/// The kernel's stack pointer while a service runs.
+static KERNEL_STACK: AtomicU64 = AtomicU64::new(0);
+
+/// The registers of the service that runs.
+static RUNNING: AtomicU64 = AtomicU64::new(0);
+
+/// The service's stack pointer, for the two instructions of a call that have no better place for it.
+static SERVICE_STACK: AtomicU64 = AtomicU64::new(0);
+
+global_asm!(
+    r#"
+    .global user_enter, call_entry, trap_stubs
+user_enter:                         // Registers in rdi; in rsi whether it is in a call.
+    push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rip + {kernel_stack}], rsp
+    mov [rip + {running}], rdi
+    lea rax, [rdi + {size}]
+    mov [rip + {task_state} + {task_stack}], rax
+    test esi, esi
+    jz 2f
+    // The call's outcome, what a function preserves, and nothing else.
+    mov rcx, [rdi + {rip}]
+    mov r11, [rdi + {rflags}]
+    mov rax, [rdi + {rax}]
+    mov rdx, [rdi + {rdx}]
+    mov rbx, [rdi + {rbx}]
+    mov rbp, [rdi + {rbp}]
+    mov r12, [rdi + {r12}]
+    mov r13, [rdi + {r13}]
+    mov r14, [rdi + {r14}]
+    mov r15, [rdi + {r15}]
+    mov rsp, [rdi + {rsp}]
+    xor edi, edi
+    xor esi, esi
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    sysretq
+2:  mov rsp, rdi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rbp
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rbx
+    pop rax
+    add rsp, 16
+    iretq
+
+call_entry:
+    mov [rip + {service_stack}], rsp
+    mov rsp, [rip + {running}]
+    mov [rsp + {rax}], rax
+    mov [rsp + {rdi}], rdi
+    mov [rsp + {rsi}], rsi
+    mov [rsp + {rdx}], rdx
+    mov [rsp + {r10}], r10
+    mov [rsp + {r8}], r8
+    mov [rsp + {rbx}], rbx
+    mov [rsp + {rbp}], rbp
+    mov [rsp + {r12}], r12
+    mov [rsp + {r13}], r13
+    mov [rsp + {r14}], r14
+    mov [rsp + {r15}], r15
+    mov [rsp + {rip}], rcx
+    mov [rsp + {rflags}], r11
+    mov rax, [rip + {service_stack}]
+    mov [rsp + {rsp}], rax
+    mov eax, 1
+leave_user:
+    mov rsp, [rip + {kernel_stack}]
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbx
+    pop rbp
+    ret
+
+trap_common:
+    push rax
+    push rbx
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push rbp
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+    cld
+    xor eax, eax
+    test byte ptr [rsp + {cs}], 3
+    jnz leave_user
+    mov rdi, rsp
+    mov rbx, rsp
+    and rsp, -16
+    call {kernel_trap}
+    mov rsp, rbx
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rbp
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rbx
+    pop rax
+    add rsp, 16
+    iretq
+
+    // One for each vector; the mask has a bit for each that comes with an error code.
+    .set vector, 0
+    .balign 16
+trap_stubs:
+    .rept {vectors}
+    .balign 16
+    .if ((0x60227D00 >> vector) & 1) == 0
+    push 0
+    .endif
+    .byte 0x6A, vector              // push
+    jmp trap_common
+    .set vector, vector + 1
+    .endr
+"#,
+    kernel_stack = sym KERNEL_STACK,
+    running = sym RUNNING,
+    service_stack = sym SERVICE_STACK,
+    task_state = sym TASK_STATE,
+    kernel_trap = sym kernel_trap,
+    task_stack = const TASK_STACK,
+    vectors = const VECTORS,
+    size = const size_of::<Registers>(),
+    rip = const offset_of!(Registers, rip),
+    cs = const offset_of!(Registers, cs),
+    rflags = const offset_of!(Registers, rflags),
+    rsp = const offset_of!(Registers, rsp),
+    rax = const offset_of!(Registers, rax),
+    rbx = const offset_of!(Registers, rbx),
+    rdx = const offset_of!(Registers, rdx),
+    rsi = const offset_of!(Registers, rsi),
+    rdi = const offset_of!(Registers, rdi),
+    rbp = const offset_of!(Registers, rbp),
+    r8 = const offset_of!(Registers, r8),
+    r10 = const offset_of!(Registers, r10),
+    r12 = const offset_of!(Registers, r12),
+    r13 = const offset_of!(Registers, r13),
+    r14 = const offset_of!(Registers, r14),
+    r15 = const offset_of!(Registers, r15),
+);
+
+unsafe extern "C" {
+    fn user_enter(registers: *mut Registers, in_call: u64) -> u64;
+    safe static call_entry: u8;
+    safe static trap_stubs: u8;
+}
+
+/// What brought the kernel back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The service made a call: [`Context::call`].
+    Call,
+    /// The timer, or nothing at all; the service goes on where it was.
+    Interrupt,
+    /// The service did what the processor does not allow. A fault in the guard of a stack reads as
+    /// one of reading or writing.
+    Fault(Fault),
+}
+
+/// Loads the descriptor tables and opens the ways in.
+///
+/// # Safety
+/// Called once, before anything faults on purpose or interrupts are on.
+pub unsafe fn set_up() {
+    let first = &raw const trap_stubs as u64;
+    let mut gates = [Gate::ABSENT; 256];
+    for (vector, gate) in gates.iter_mut().enumerate().take(VECTORS) {
+        let stack = match vector as u64 {
+            MACHINE_CHECK => 1,
+            DOUBLE_FAULT => 2,
+            NON_MASKABLE => 3,
+            _ => 0,
+        };
+        let open = vector as u64 == BREAKPOINT;
+        *gate = Gate::to(first + vector as u64 * STUB, stack, open);
+    }
+    // SAFETY: the gates lead to the stubs, which handle every vector.
+    unsafe { descriptors::load(gates) };
+    // Fails only for selectors that do not stand as the instructions want them.
+    let selectors = [USER_CODE, USER_DATA, KERNEL_CODE, KERNEL_DATA].map(SegmentSelector);
+    let [user_code, user_data, kernel_code, kernel_data] = selectors;
+    assert!(Star::write(user_code, user_data, kernel_code, kernel_data).is_ok());
+    LStar::write(VirtAddr::new_truncate(&raw const call_entry as u64));
+    // The kernel is entered with all flags clear: no interrupts, no single steps, strings upward,
+    // services' memory closed.
+    SFMask::write(RFlags::all());
+}
+
+/// Lets the thread of `context` run until it calls, faults or is interrupted.
+///
+/// # Safety
+/// The thread's address space is active, and its extended state is in the processor.
+pub unsafe fn run(context: &mut Context) -> Event {
+    let in_call = u64::from(context.in_call);
+    // SAFETY: a service cannot reach the kernel but through call_entry and the stubs, which come back
+    // here with the kernel's registers as they were. Its instruction pointer is below 2^47, since ΦCore
+    // checks entries and nothing is mapped at the end, so `sysret` and `iret` do not fault.
+    let called = unsafe { user_enter(&raw mut context.registers, in_call) };
+    context.in_call = called != 0;
+    if context.in_call {
+        return Event::Call;
+    }
+    user_copy::close_access();
+    let registers = &context.registers;
+    match registers.vector {
+        vector if vector == u64::from(TIMER) => {
+            clock::acknowledge();
+            Event::Interrupt
+        }
+        vector if vector == u64::from(SPURIOUS) => Event::Interrupt,
+        NON_MASKABLE | DOUBLE_FAULT | MACHINE_CHECK => broken(registers),
+        _ => Event::Fault(fault(registers)),
+    }
+}
+
+/// An exception of a service, as ΦCore knows it.
+fn fault(registers: &Registers) -> Fault {
+    let Registers { vector, error, rip, .. } = *registers;
+    let address = if vector == PAGE_FAULT { Cr2::read_raw() } else { 0 };
+    let kind = match vector {
+        0 => FaultKind::Division,
+        DEBUG | BREAKPOINT => FaultKind::Breakpoint,
+        6 => FaultKind::IllegalInstruction,
+        16 | 19 => FaultKind::FloatingPoint,
+        PAGE_FAULT if error & FETCH != 0 => FaultKind::Execute,
+        PAGE_FAULT if error & WRITE != 0 => FaultKind::Write,
+        PAGE_FAULT => FaultKind::Read,
+        _ => FaultKind::Protection,
+    };
+    // Instructions of the call page say nothing about the service.
+    let own = (WINDOWS_BASE..window(SERVICES)).contains(&rip) || kind == FaultKind::Execute;
+    Fault { kind, address, instruction: if own { rip } else { 0 } }
+}
+
+/// An interrupt or exception while the kernel ran. Returns where it may go on.
+extern "C" fn kernel_trap(registers: &mut Registers) {
+    match registers.vector {
+        vector if vector == u64::from(TIMER) => clock::acknowledge(),
+        vector if vector == u64::from(SPURIOUS) => {}
+        PAGE_FAULT => match user_copy::recovery(registers.rip) {
+            Some(recovery) => registers.rip = recovery,
+            None => broken(registers),
+        },
+        _ => broken(registers),
+    }
+}
+
+/// Ends the machine at an exception that only a bug of the kernel, or broken hardware, explains.
+fn broken(registers: &Registers) -> ! {
+    let Registers { vector, error, rip, rsp, rdi, .. } = *registers;
+    let what = match vector {
+        NON_MASKABLE => "non-maskable interrupt",
+        DOUBLE_FAULT => "double fault (the kernel's stack may be used up)",
+        13 => "general protection fault",
+        PAGE_FAULT => "page fault",
+        MACHINE_CHECK => "machine check",
+        _ => "exception",
+    };
+    // The machine ends either way.
+    let _ = writeln!(
+        Serial::log(),
+        "\nphi-kernel: {what} in the kernel: vector {vector}, error {error:#x}, rip {rip:#x}, \
+         rsp {rsp:#x}, rdi {rdi:#x}, cr2 {:#x}",
+        Cr2::read_raw()
+    );
+    exit(Ending::Broken)
+}

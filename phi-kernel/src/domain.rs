@@ -1,0 +1,154 @@
+//! A running domain: its address space, and the memory that is its alone.
+
+use crate::arch::{Access, AddressSpace, KernelSpace};
+use crate::memory::Frames;
+use alloc::vec::Vec;
+use core::ops::Range;
+use phi_abi::layout::{HEAP_OFFSET, PAGE, STACK_OFFSET, STACK_SIZE, START_OFFSET, START_SIZE};
+use phi_abi::{Fault, FaultKind, StartBlock};
+use phi_core::MachineError;
+use phi_manifest::bundle::Bundle;
+use phi_manifest::plan::{Segment, SegmentAccess, ServicePlan};
+use phi_mem::{FrameAllocator, FrameRange};
+
+/// The bundle, as it lies in memory: whole pages in a row.
+#[derive(Clone, Copy)]
+pub struct Content {
+    /// The bundle.
+    pub bundle: &'static Bundle<'static>,
+    /// The frame of its first byte.
+    pub frame: u64,
+}
+
+impl Content {
+    /// The frames of `count` pages from `offset` on, a multiple of the page size.
+    pub fn frames(&self, offset: u64, count: u64) -> FrameRange {
+        FrameRange { first: self.frame + offset / PAGE, count }
+    }
+}
+
+/// A domain that was loaded.
+pub struct Domain {
+    space: AddressSpace,
+    private: Vec<Frames>,
+    /// What the first stack would take if it were as long as can be.
+    guard: Range<u64>,
+}
+
+impl Domain {
+    /// Makes the address space that `plan` says, with `start` in it.
+    ///
+    /// # Errors
+    /// There is not enough memory; nothing is left behind.
+    pub fn load(
+        plan: &ServicePlan,
+        start: &StartBlock,
+        content: &Content,
+        kernel: KernelSpace,
+        frames: &mut FrameAllocator,
+    ) -> Result<Domain, MachineError> {
+        let space = AddressSpace::new(kernel, frames).ok_or(MachineError)?;
+        let stack_end = plan.window + STACK_OFFSET;
+        let guard = stack_end - STACK_SIZE..stack_end - plan.stack;
+        let mut domain = Domain { space, private: Vec::new(), guard };
+        match domain.fill(plan, start, content, frames) {
+            Ok(()) => Ok(domain),
+            Err(error) => {
+                domain.unload(frames);
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(
+        &mut self,
+        plan: &ServicePlan,
+        start: &StartBlock,
+        content: &Content,
+        frames: &mut FrameAllocator,
+    ) -> Result<(), MachineError> {
+        for segment in &plan.image.segments {
+            self.add_segment(segment, content, frames)?;
+        }
+        let stack = plan.window + STACK_OFFSET - plan.stack;
+        self.add_private(stack, plan.stack, &[], Access::Write, frames)?;
+        let heap = plan.window + HEAP_OFFSET;
+        self.add_private(heap, plan.heap, &[], Access::Write, frames)?;
+        let bytes = bytes_of(start);
+        self.add_private(plan.window + START_OFFSET, START_SIZE, bytes, Access::Read, frames)
+    }
+
+    fn add_segment(
+        &mut self,
+        segment: &Segment,
+        content: &Content,
+        frames: &mut FrameAllocator,
+    ) -> Result<(), MachineError> {
+        let Segment { address, memory_length, offset, length, access } = *segment;
+        let access = match access {
+            SegmentAccess::Write => {
+                let bytes = content.bundle.segment(segment);
+                return self.add_private(address, memory_length, bytes, Access::Write, frames);
+            }
+            SegmentAccess::Read => Access::Read,
+            SegmentAccess::Execute => Access::Execute,
+        };
+        // Nobody ever writes to these pages, so all starts of the domain share the bundle's.
+        let count = length / PAGE;
+        self.space.reserve(address, count, frames).ok_or(MachineError)?;
+        self.space.map(address, content.frames(offset, count), access);
+        Ok(())
+    }
+
+    /// Maps memory of the domain's own that begins with `bytes` and goes on with zeros.
+    fn add_private(
+        &mut self,
+        address: u64,
+        length: u64,
+        bytes: &[u8],
+        access: Access,
+        frames: &mut FrameAllocator,
+    ) -> Result<(), MachineError> {
+        let count = length / PAGE;
+        self.private.try_reserve(1).map_err(|_| MachineError)?;
+        let mut memory = Frames::zeroed(count, frames)?;
+        memory.write(bytes);
+        self.private.push(memory);
+        self.space.reserve(address, count, frames).ok_or(MachineError)?;
+        if let Some(memory) = self.private.last() {
+            for (distance, run) in memory.part(0, count) {
+                self.space.map(address + distance * PAGE, run, access);
+            }
+        }
+        Ok(())
+    }
+
+    /// The address space.
+    pub fn space(&mut self) -> &mut AddressSpace {
+        &mut self.space
+    }
+
+    /// Gives everything back that the domain had for itself.
+    pub fn unload(self, frames: &mut FrameAllocator) {
+        self.space.free(frames);
+        for memory in self.private {
+            memory.free(frames);
+        }
+    }
+
+    /// `fault` as this domain's: an access to the guard below the first stack is an overflow.
+    pub fn fault(&self, fault: Fault) -> Fault {
+        let access = matches!(fault.kind, FaultKind::Read | FaultKind::Write);
+        if access && self.guard.contains(&fault.address) {
+            Fault { kind: FaultKind::StackOverflow, ..fault }
+        } else {
+            fault
+        }
+    }
+}
+
+/// A start block as the bytes that a service reads.
+fn bytes_of(start: &StartBlock) -> &[u8] {
+    // SAFETY: it is laid out as C does, without padding: all its fields end where the next begins.
+    unsafe { core::slice::from_raw_parts((&raw const *start).cast(), size_of::<StartBlock>()) }
+}

@@ -1,0 +1,242 @@
+//! The bare machine, as ΦCore knows it.
+
+use crate::arch::{
+    Access, CALL_TABLE, Clock, Context, Event, ExtendedStates, KernelSpace, Serial, clear_segments,
+};
+use crate::domain::{self, Domain};
+use crate::memory::Frames;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use phi_abi::layout::PAGE;
+use phi_abi::{CONSOLE_TRANSCRIPT, Fault, FaultKind, Rights, StartBlock};
+use phi_core::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
+use phi_mem::FrameAllocator;
+
+/// A thread's registers, and its domain.
+struct Thread {
+    context: Context,
+    domain: DomainIndex,
+}
+
+/// A region's memory.
+struct Region {
+    address: u64,
+    frames: Frames,
+    /// Whether the frames are the bundle's, which stay.
+    of_bundle: bool,
+}
+
+/// The bare machine.
+pub struct Metal {
+    content: domain::Content,
+    kernel: KernelSpace,
+    frames: FrameAllocator,
+    domains: Box<[Option<Domain>]>,
+    regions: Vec<Option<Region>>,
+    threads: Box<[Thread]>,
+    extended: ExtendedStates,
+    /// The clock; [`crate::run`] sets its alarm.
+    pub clock: Clock,
+    transcript: Serial,
+    log: Serial,
+}
+
+impl Metal {
+    /// The machine for the bundle that `content` describes; `None` when there is no memory for what
+    /// the plan's threads need.
+    pub fn new(
+        content: domain::Content,
+        kernel: KernelSpace,
+        frames: FrameAllocator,
+        clock: Clock,
+    ) -> Option<Metal> {
+        let services = &content.bundle.plan().services;
+        let count: usize = services.iter().map(|service| service.quota.threads as usize).sum();
+        // Indexes of threads have 16 bits; ΦCore refuses plans with more.
+        let count = count.min(1 << 16);
+        let mut threads = Vec::new();
+        threads.try_reserve_exact(count).ok()?;
+        let none = || Thread { context: Context::EMPTY, domain: DomainIndex(0) };
+        threads.resize_with(count, none);
+        Some(Metal {
+            content,
+            kernel,
+            frames,
+            domains: services.iter().map(|_| None).collect(),
+            regions: Vec::new(),
+            threads: threads.into(),
+            extended: ExtendedStates::new(count)?,
+            clock,
+            transcript: Serial::transcript(),
+            log: Serial::log(),
+        })
+    }
+
+    fn thread(&mut self, thread: ThreadIndex) -> &mut Thread {
+        &mut self.threads[usize::from(thread.0)]
+    }
+
+    /// The registers of a thread.
+    pub fn context(&mut self, thread: ThreadIndex) -> &mut Context {
+        &mut self.thread(thread).context
+    }
+
+    /// Makes the address space and the vector registers those of `thread`, whose domain is loaded.
+    pub fn switch_to(&mut self, thread: ThreadIndex) {
+        let domain = self.thread(thread).domain;
+        if let Some(domain) = &mut self.domains[usize::from(domain.0)]
+            && domain.space().activate()
+        {
+            clear_segments();
+        }
+        let in_call =
+            self.extended.owner().is_some_and(|owner| self.threads[owner].context.in_call());
+        self.extended.switch(usize::from(thread.0), in_call);
+    }
+
+    /// Lets the thread that was last switched to run until it comes back.
+    pub fn run(&mut self, thread: ThreadIndex) -> Event {
+        // SAFETY: the thread's address space and extended state are in the processor, as
+        // `switch_to` was the last to change them.
+        let event = unsafe { crate::arch::run(&mut self.thread(thread).context) };
+        let Event::Fault(fault) = event else { return event };
+        let domain = self.thread(thread).domain;
+        match &self.domains[usize::from(domain.0)] {
+            Some(domain) => Event::Fault(domain.fault(fault)),
+            None => event,
+        }
+    }
+
+    /// The fault of a call whose message is no memory that it may be.
+    pub fn bad_message(address: u64) -> Fault {
+        Fault { kind: FaultKind::BadArgument, address, instruction: 0 }
+    }
+
+    /// A loaded domain and a region, for a change of `span`: with the number of its first page in the
+    /// region, and the number of its pages.
+    fn mapping(
+        &mut self,
+        domain: DomainIndex,
+        region: RegionIndex,
+        span: Span,
+    ) -> Option<(&mut Domain, &Region, &mut FrameAllocator, u64, u64)> {
+        let domain = self.domains[usize::from(domain.0)].as_mut()?;
+        let region = self.regions.get(region.0 as usize)?.as_ref()?;
+        let first = span.address.checked_sub(region.address)? / PAGE;
+        Some((domain, region, &mut self.frames, first, span.length / PAGE))
+    }
+}
+
+impl Machine for Metal {
+    fn now(&mut self) -> u64 {
+        self.clock.now()
+    }
+
+    fn load(&mut self, domain: DomainIndex, start: &StartBlock) -> Result<(), MachineError> {
+        let plan = &self.content.bundle.plan().services[usize::from(domain.0)];
+        let loaded = Domain::load(plan, start, &self.content, self.kernel, &mut self.frames)?;
+        self.domains[usize::from(domain.0)] = Some(loaded);
+        Ok(())
+    }
+
+    fn unload(&mut self, domain: DomainIndex) {
+        if let Some(domain) = self.domains[usize::from(domain.0)].take() {
+            domain.unload(&mut self.frames);
+        }
+    }
+
+    fn thread_start(
+        &mut self,
+        thread: ThreadIndex,
+        domain: DomainIndex,
+        entry: u64,
+        stack: u64,
+        argument: u64,
+    ) -> Result<(), MachineError> {
+        let context = Context::begin(entry, stack, argument, CALL_TABLE);
+        *self.thread(thread) = Thread { context, domain };
+        self.extended.reset(usize::from(thread.0));
+        Ok(())
+    }
+
+    fn thread_stop(&mut self, _: ThreadIndex) {
+        // Only what ΦCore dispatches runs.
+    }
+
+    fn region_create(
+        &mut self,
+        region: RegionIndex,
+        span: Span,
+        content: Content,
+    ) -> Result<(), MachineError> {
+        let number = region.0 as usize;
+        if number >= self.regions.len() {
+            let more = number + 1 - self.regions.len();
+            self.regions.try_reserve(more).map_err(|_| MachineError)?;
+            self.regions.resize_with(number + 1, || None);
+        }
+        let bundle = self.content.bundle;
+        let count = span.length / PAGE;
+        let (frames, of_bundle) = match content {
+            Content::Zero => (Frames::zeroed(count, &mut self.frames)?, false),
+            Content::Input(number) => {
+                let input = bundle.plan().inputs.get(usize::from(number)).ok_or(MachineError)?;
+                (Frames::of_run(self.content.frames(input.offset, count))?, true)
+            }
+            Content::Plan => {
+                (Frames::of_run(self.content.frames(bundle.plan_offset(), count))?, true)
+            }
+        };
+        self.regions[number] = Some(Region { address: span.address, frames, of_bundle });
+        Ok(())
+    }
+
+    fn region_destroy(&mut self, region: RegionIndex) {
+        let slot = self.regions.get_mut(region.0 as usize);
+        if let Some(region) = slot.and_then(Option::take)
+            && !region.of_bundle
+        {
+            region.frames.free(&mut self.frames);
+        }
+    }
+
+    fn map(
+        &mut self,
+        domain: DomainIndex,
+        region: RegionIndex,
+        span: Span,
+        access: Rights,
+    ) -> Result<(), MachineError> {
+        let (domain, region, frames, first, count) =
+            self.mapping(domain, region, span).ok_or(MachineError)?;
+        let access = if access.contains(Rights::WRITE) && !region.of_bundle {
+            Access::Write
+        } else {
+            Access::Read
+        };
+        // All that can fail comes before the first change.
+        domain.space().reserve(span.address, count, frames).ok_or(MachineError)?;
+        for (distance, run) in region.frames.part(first, count) {
+            domain.space().map(span.address + distance * PAGE, run, access);
+        }
+        Ok(())
+    }
+
+    fn unmap(&mut self, domain: DomainIndex, region: RegionIndex, span: Span) {
+        if let Some((domain, _, _, _, count)) = self.mapping(domain, region, span) {
+            domain.space().unmap(span.address, count);
+        }
+    }
+
+    fn throttle(&mut self, _: DomainIndex, _: bool) {
+        // Only what ΦCore dispatches runs.
+    }
+
+    fn console_write(&mut self, stream: u64, bytes: &[u8]) {
+        if stream == CONSOLE_TRANSCRIPT {
+            self.transcript.write(bytes);
+        } else {
+            self.log.write(bytes);
+        }
+    }
+}
