@@ -114,10 +114,13 @@ impl<M: Machine> Kernel<M> {
 
     /// Drops every capability that a domain without address space holds.
     pub(crate) fn end_holdings(&mut self, domain: u32) {
+        // With the address space, what was mapped in it has gone. All of it: the end of one capability
+        // can be the end of others, whose pages the machine would be asked to unmap.
+        for entry in self.capabilities.entries_of(domain) {
+            self.capabilities.get_mut(entry).mapping = Mapping::NONE;
+        }
         for entry in self.capabilities.entries_of(domain) {
             if self.capabilities.is_occupied(entry) {
-                // With the address space, what was mapped in it has gone.
-                self.capabilities.get_mut(entry).mapping = Mapping::NONE;
                 self.release(entry);
             }
         }

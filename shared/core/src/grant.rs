@@ -37,7 +37,8 @@ impl<M: Machine> Kernel<M> {
             let moves = |grant: &Grant| grant.mode == Mode::Move as u32;
             let moved =
                 |other: &Grant| other.handle == grant.handle && (moves(other) || moves(&grant));
-            if grant.handle.0 == consumed || grants[..number].iter().any(moved) {
+            let used_up = grant.handle.0 == consumed && !grant.handle.is_null();
+            if used_up || grants[..number].iter().any(moved) {
                 return bad_argument(grant.handle.0);
             }
             match Mode::from_number(grant.mode) {

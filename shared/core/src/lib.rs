@@ -19,6 +19,8 @@
 //! threads; the system ends with domain 0, `init`.
 #![no_std]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod anchor;
 mod boot;
@@ -40,6 +42,8 @@ mod revoke;
 mod schedule;
 mod signal;
 mod start;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub use boot::BootError;

@@ -77,13 +77,14 @@ impl<M: Machine> Kernel<M> {
             // A loan keeps its range: it still says what may be lent on.
             let kept = if mapping.loan { mapping } else { Mapping::NONE };
             self.capabilities.get_mut(entry).mapping = Mapping { access: Rights::empty(), ..kept };
-            // Taking access away does not fail: a holder that does not comply is ended.
+            // Where the machine fails, the holder has less than what it may have, and never more.
             let _ = self.apply_access(entry, object, mapping);
         }
     }
 
     /// Has the machine give the holder of `entry` that access to the pages of `changed` which all its
-    /// mappings of the region add up to.
+    /// mappings of the region add up to. Pages for which the machine fails are inaccessible
+    /// afterwards: access that was to be taken away never stays.
     fn apply_access(
         &mut self,
         entry: u32,
@@ -94,18 +95,20 @@ impl<M: Machine> Kernel<M> {
         let domain = DomainIndex(space as u16);
         let end = changed.address + changed.length;
         let mut address = changed.address;
+        let mut result = Ok(());
         while address < end {
             let (access, until) = self.access_at(space, self.capabilities.anchor(entry), address);
             let until = until.min(end);
             let span = Span { address, length: until - address };
             if access.is_empty() {
                 self.machine.unmap(domain, RegionIndex(region), span);
-            } else {
-                self.machine.map(domain, RegionIndex(region), span, access)?;
+            } else if self.machine.map(domain, RegionIndex(region), span, access).is_err() {
+                self.machine.unmap(domain, RegionIndex(region), span);
+                result = Err(MachineError);
             }
             address = until;
         }
-        Ok(())
+        result
     }
 
     /// What a domain may do at `address` of the region at `anchor`, and up to which address the same

@@ -25,15 +25,18 @@ impl<M: Machine> Kernel<M> {
         Ok(Done::Value(0))
     }
 
-    /// Buries the capabilities at `anchor` that are no longer valid.
-    pub(crate) fn sweep(&mut self, anchor: u32) {
+    /// Buries the capabilities at `anchor` that are no longer valid; whether there were any.
+    pub(crate) fn sweep(&mut self, anchor: u32) -> bool {
+        let mut buried = false;
         let mut next = self.capabilities.first_of(anchor);
         while let Some(entry) = next {
             next = self.capabilities.after(entry);
             if self.capabilities.state(entry) == State::Revoked {
                 self.bury(entry, State::Revoked);
+                buried = true;
             }
         }
+        buried
     }
 
     /// Ends the capability in `entry` and leaves `state` for its holder to find.
@@ -110,8 +113,10 @@ impl<M: Machine> Kernel<M> {
             let lineages = self.capabilities.lineages();
             let (next, anchor) = (lineages.next_loan(loan), lineages.anchor(loan));
             self.capabilities.end_lineage(loan);
-            self.sweep(anchor);
-            self.note_if_unreferenced(anchor);
+            // A loan that was dropped before was not the region's last capability now.
+            if self.sweep(anchor) {
+                self.note_if_unreferenced(anchor);
+            }
             loan = next;
         }
     }

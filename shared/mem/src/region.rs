@@ -100,10 +100,7 @@ mod tests {
     fn lent_ranges_round_to_pages_within_the_region() {
         let place = Place { address: 0x10_0000, length: 2 * PAGE + 5 };
         assert_eq!(place.pages_under(0x10_0000 + PAGE - 1, 2), Some((0x10_0000, 2 * PAGE)));
-        assert_eq!(
-            place.pages_under(0x10_0000 + 2 * PAGE, 5),
-            Some((0x10_0000 + 2 * PAGE, PAGE))
-        );
+        assert_eq!(place.pages_under(0x10_0000 + 2 * PAGE, 5), Some((0x10_0000 + 2 * PAGE, PAGE)));
         assert_eq!(place.pages_under(0x10_0000 + 2 * PAGE, 6), None);
         assert_eq!(place.pages_under(0x10_0000 - 1, 2), None);
         assert_eq!(place.pages_under(0x10_0000, 0), None);

@@ -83,8 +83,7 @@ mod tests {
         ready.push_front(&mut links, 4, 5);
         ready.remove(&mut links, 2, 5);
         assert_eq!(ready.most_urgent(), Some(31));
-        let order: alloc::vec::Vec<u32> =
-            core::iter::from_fn(|| ready.pop(&mut links)).collect();
+        let order: alloc::vec::Vec<u32> = core::iter::from_fn(|| ready.pop(&mut links)).collect();
         assert_eq!(order, [1, 4, 3, 0]);
         assert_eq!(ready.most_urgent(), None);
     }

@@ -1,0 +1,19 @@
+//! Tests of ΦCore on a machine that only keeps books. After every call of every test, all invariants
+//! of the private state are checked.
+
+mod invariants;
+mod machine;
+mod plan;
+mod system;
+
+mod capabilities;
+mod domains;
+mod faults;
+mod grants;
+mod loans;
+mod messages;
+mod random;
+mod revocation;
+mod schedule;
+mod signals;
+mod threads;
