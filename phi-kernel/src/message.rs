@@ -1,14 +1,15 @@
-//! Messages between a service's memory and its thread's frame: only the words that are in use.
+//! Messages between a service's memory and its thread's frame: header and inline bytes in one go, and
+//! those capabilities that are in use.
 
 use crate::arch::{BadPointer, copy_from_user, copy_to_user};
 use core::mem::offset_of;
+use core::ops::Range;
 use phi_abi::{Grant, MESSAGE_BYTES, MESSAGE_GRANTS, Message};
 
 const WORD: usize = size_of::<u64>();
 const WORDS: usize = size_of::<Message>() / WORD;
 
-/// Words before the inline bytes, and before the grants.
-const HEADER: usize = offset_of!(Message, data) / WORD;
+/// Words before the grants.
 const GRANTS: usize = offset_of!(Message, grants) / WORD;
 
 // A message is whole words, and so are its parts.
@@ -27,44 +28,40 @@ fn words_mut(message: &mut Message) -> &mut [u64; WORDS] {
     unsafe { &mut *(&raw mut *message).cast() }
 }
 
-/// End of the words in use for the inline bytes and for the grants. A message that says more than
-/// there can be is ΦCore's to refuse.
-fn ends(message: &Message) -> (usize, usize) {
-    let bytes = usize::from(message.length).min(MESSAGE_BYTES);
-    let grants = usize::from(message.grant_count).min(MESSAGE_GRANTS);
-    (HEADER + bytes.div_ceil(WORD), GRANTS + grants * (size_of::<Grant>() / WORD))
+/// The words in use for the grants. A message that says more than there can be is ΦCore's to refuse.
+fn grants(message: &Message) -> Range<usize> {
+    let count = usize::from(message.grant_count).min(MESSAGE_GRANTS);
+    GRANTS..GRANTS + count * (size_of::<Grant>() / WORD)
 }
 
-/// Reads the running service's message at `address`.
+/// Reads the running service's message at `address`. Inline bytes beyond its length are read as well:
+/// ΦCore passes on only those in use.
 ///
 /// # Errors
 /// [`BadPointer`].
 pub fn read(message: &mut Message, address: u64) -> Result<(), BadPointer> {
-    copy_from_user(&mut words_mut(message)[..HEADER], address)?;
-    let (data_end, grants_end) = ends(message);
-    let words = words_mut(message);
-    if data_end > HEADER {
-        let from = address.wrapping_add((HEADER * WORD) as u64);
-        copy_from_user(&mut words[HEADER..data_end], from)?;
+    copy_from_user(&mut words_mut(message)[..GRANTS], address)?;
+    if message.grant_count == 0 {
+        return Ok(());
     }
-    if grants_end > GRANTS {
-        let from = address.wrapping_add((GRANTS * WORD) as u64);
-        copy_from_user(&mut words[GRANTS..grants_end], from)?;
-    }
-    Ok(())
+    let grants = grants(message);
+    copy_from_user(&mut words_mut(message)[grants], grants_address(address))
 }
 
-/// Writes a message to the running service's memory at `address`.
+/// Writes a message to the running service's memory at `address`. Beyond its length it has what the
+/// service itself sent or got before.
 ///
 /// # Errors
 /// [`BadPointer`].
 pub fn write(message: &Message, address: u64) -> Result<(), BadPointer> {
-    let (data_end, grants_end) = ends(message);
-    let words = words(message);
-    copy_to_user(address, &words[..data_end])?;
-    if grants_end > GRANTS {
-        let to = address.wrapping_add((GRANTS * WORD) as u64);
-        copy_to_user(to, &words[GRANTS..grants_end])?;
+    copy_to_user(address, &words(message)[..GRANTS])?;
+    if message.grant_count == 0 {
+        return Ok(());
     }
-    Ok(())
+    copy_to_user(grants_address(address), &words(message)[grants(message)])
+}
+
+/// Address of the grants of the message at `address`.
+fn grants_address(address: u64) -> u64 {
+    address.wrapping_add((GRANTS * WORD) as u64)
 }

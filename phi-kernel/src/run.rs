@@ -3,63 +3,71 @@
 use crate::arch::Event;
 use crate::machine::Metal;
 use crate::message;
-use phi_abi::Number;
+use phi_abi::CALLS;
 use phi_core::{Kernel, Machine, SLICE, ThreadIndex};
 
 /// No service can ever run again: all of them wait, and for nothing that time brings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stuck;
 
-/// The time of the thread that runs, in nanoseconds since the system's start.
-#[derive(Clone, Copy)]
-struct Turn {
-    thread: ThreadIndex,
-    /// When it was last charged for its time, if its domain has a budget.
-    charged: Option<u64>,
-    /// When others of its priority come before it, or its domain's budget is used up.
-    end: u64,
-    /// When its slice is over.
-    slice_end: u64,
-}
-
 /// Runs the system to its end; gives its exit status.
+///
+/// A slice lasts until its time is over, through calls and answers: a thread that blocks leaves the rest
+/// of it to who comes next. So a call that hands over reads no clock and sets no alarm.
 ///
 /// # Errors
 /// [`Stuck`]: it has no end.
+#[inline(never)]
 pub fn run(kernel: &mut Kernel<Metal>) -> Result<u8, Stuck> {
-    let mut turn: Option<Turn> = None;
+    let mut slice_end = None;
+    let mut current = None;
+    let mut next = kernel.dispatch();
     loop {
         if let Some(status) = kernel.halted() {
             return Ok(status);
         }
-        let Some(thread) = kernel.dispatch() else {
-            turn = None;
+        let Some(thread) = next else {
             idle(kernel)?;
+            (slice_end, current, next) = (None, None, kernel.dispatch());
             continue;
         };
-        let now = match turn {
-            Some(turn) if turn.thread == thread => turn,
-            _ => begin(kernel, thread),
-        };
-        turn = Some(now);
+        if current != next {
+            kernel.machine_mut().switch_to(thread);
+            current = next;
+        }
+        let left = kernel.budget_left(thread);
+        if left == Some(0) {
+            kernel.preempt(thread);
+            next = kernel.dispatch();
+            continue;
+        }
         if !deliver(kernel, thread) {
+            next = kernel.dispatch();
             continue;
         }
-        let next = kernel.next_deadline().unwrap_or(u64::MAX).min(now.end);
+        let deadline = kernel.next_deadline().unwrap_or(u64::MAX);
         let machine = kernel.machine_mut();
-        machine.clock.set_alarm(next);
-        let mut over = false;
-        match machine.run(thread) {
+        let slice = *slice_end.get_or_insert_with(|| machine.now().saturating_add(SLICE));
+        // Only who has a budget is timed.
+        let timed = left.map(|left| (machine.now(), left));
+        let budget = timed.map_or(u64::MAX, |(now, left)| now.saturating_add(left));
+        machine.clock.set_alarm(deadline.min(slice).min(budget));
+        next = match machine.run(thread) {
             Event::Call => call(kernel, thread),
-            Event::Interrupt => over = interrupted(kernel, &now),
-            Event::Fault(fault) => kernel.fault(thread, fault),
-        }
-        if let Some(since) = now.charged {
-            turn = Some(charge(kernel, now, since));
-        }
-        if over {
-            // Whoever is next gets a whole slice, even if it is the same thread.
-            turn = None;
+            Event::Interrupt => {
+                if interrupted(kernel, thread, slice) {
+                    slice_end = None;
+                }
+                kernel.dispatch()
+            }
+            Event::Fault(fault) => {
+                kernel.fault(thread, fault);
+                kernel.dispatch()
+            }
+        };
+        if let Some((since, _)) = timed {
+            let now = kernel.machine_mut().now();
+            kernel.charge(thread, now.saturating_sub(since));
         }
     }
 }
@@ -76,68 +84,52 @@ fn idle(kernel: &mut Kernel<Metal>) -> Result<(), Stuck> {
     Ok(())
 }
 
-/// Switches to another thread than the last.
-fn begin(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> Turn {
-    let left = kernel.budget_left(thread);
-    let machine = kernel.machine_mut();
-    machine.switch_to(thread);
-    let now = machine.now();
-    let slice_end = now.saturating_add(SLICE);
-    let end = left.map_or(slice_end, |left| slice_end.min(now.saturating_add(left)));
-    Turn { thread, charged: left.map(|_| now), end, slice_end }
-}
-
-/// Charges the domain's budget for what its thread has used since `since`.
-fn charge(kernel: &mut Kernel<Metal>, turn: Turn, since: u64) -> Turn {
-    let now = kernel.machine_mut().now();
-    kernel.charge(turn.thread, now.saturating_sub(since));
-    let left = kernel.budget_left(turn.thread).unwrap_or(u64::MAX);
-    Turn { charged: Some(now), end: turn.slice_end.min(now.saturating_add(left)), ..turn }
-}
-
 /// Gives a thread that made a call what came of it. `false` when the thread's domain is gone, since the
 /// message has no place.
 fn deliver(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> bool {
-    let outcome = kernel.frame(thread).outcome;
+    let frame = kernel.frame(thread);
+    let (outcome, message_out) = (frame.outcome, frame.message_out);
     let context = kernel.machine_mut().context(thread);
     if !context.in_call() {
         return true;
     }
     context.set_outcome(outcome);
+    if !message_out {
+        return true;
+    }
     let address = context.message();
-    let frame = kernel.frame(thread);
-    if frame.message_out && message::write(&frame.message, address).is_err() {
+    if message::write(&kernel.frame(thread).message, address).is_err() {
         kernel.fault(thread, Metal::bad_message(address));
         return false;
     }
     true
 }
 
-/// Has ΦCore do what a thread asks for.
-fn call(kernel: &mut Kernel<Metal>, thread: ThreadIndex) {
+/// Has ΦCore do what a thread asks for; gives the thread that is next.
+fn call(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> Option<ThreadIndex> {
     let context = kernel.machine_mut().context(thread);
     let (call, address) = (context.call(), context.message());
     let frame = kernel.frame_mut(thread);
     frame.number = call.number;
     frame.arguments = call.arguments;
-    let reads = Number::from_number(call.number).is_some_and(|n| n.description().message_in);
+    let reads = CALLS.get(call.number as usize).is_some_and(|call| call.message_in);
     if reads && message::read(&mut frame.message, address).is_err() {
         kernel.fault(thread, Metal::bad_message(address));
-        return;
+        return kernel.dispatch();
     }
-    kernel.system_call(thread);
+    kernel.system_call_then_dispatch(thread)
 }
 
-/// A thread was interrupted: something may be due, or its slice over. Returns whether the latter.
-fn interrupted(kernel: &mut Kernel<Metal>, turn: &Turn) -> bool {
+/// A thread was interrupted: something may be due, or its slice over; says whether that is.
+fn interrupted(kernel: &mut Kernel<Metal>, thread: ThreadIndex, slice_end: u64) -> bool {
     let machine = kernel.machine_mut();
     machine.clock.clear_alarm();
     let now = machine.now();
-    let over = now >= turn.slice_end;
+    let over = now >= slice_end;
     if over {
-        kernel.preempt(turn.thread);
+        kernel.preempt(thread);
     } else {
-        kernel.put_back(turn.thread);
+        kernel.put_back(thread);
     }
     if kernel.next_deadline().is_some_and(|deadline| now >= deadline) {
         kernel.expire();

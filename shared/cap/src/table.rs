@@ -122,6 +122,7 @@ impl Capabilities {
     /// The entry that `handle` names in `space`, and the capability in it, if that is known to be valid
     /// without looking at its lineage: nobody can revoke it, or nothing has been revoked since its last
     /// check.
+    #[inline(always)]
     pub fn current(&self, space: u32, handle: Handle) -> Option<(u32, &Capability)> {
         let Space { base, size, .. } = *self.spaces.get(space as usize)?;
         if handle.slot() >= size {
@@ -202,14 +203,20 @@ impl Capabilities {
     }
 
     /// Puts `capability` to the object at `anchor` into a free slot of `space`; `None` when there is
-    /// none. It keeps its id; one of 0 is replaced by a fresh one.
-    #[inline]
-    pub fn insert(&mut self, space: u32, capability: Capability, anchor: u32) -> Option<u32> {
+    /// none. It keeps its id; one of 0 is replaced by a fresh one. Returns entry and handle.
+    #[inline(always)]
+    pub fn insert(
+        &mut self,
+        space: u32,
+        capability: Capability,
+        anchor: u32,
+    ) -> Option<(u32, Handle)> {
         let owner = &mut self.spaces[space as usize];
         let entry = self.links.pop_front(&mut owner.free)?;
         owner.free_count -= 1;
-        self.fill(entry, capability, anchor);
-        Some(entry)
+        let slot = entry - owner.base;
+        let generation = self.fill(entry, capability, anchor);
+        Some((entry, Handle::new(slot, generation)))
     }
 
     /// Puts `capability` into `entry`, which is outside any domain and free.
@@ -217,8 +224,8 @@ impl Capabilities {
         self.fill(entry, capability, anchor);
     }
 
-    #[inline]
-    fn fill(&mut self, entry: u32, capability: Capability, anchor: u32) {
+    #[inline(always)]
+    fn fill(&mut self, entry: u32, capability: Capability, anchor: u32) -> u32 {
         let id = if capability.id == 0 { self.fresh_id() } else { capability.id };
         let place = &mut self.entries[entry as usize];
         place.capability = capability;
@@ -226,11 +233,13 @@ impl Capabilities {
         place.state = State::Held;
         place.anchor = anchor;
         place.epoch = self.epoch;
+        let generation = place.generation;
         self.links.push_back(&mut self.anchors[anchor as usize], entry);
+        generation
     }
 
     /// Takes what is in `entry` out and frees the entry: its handle names nothing from now on.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, entry: u32) {
         let place = &mut self.entries[entry as usize];
         if place.state == State::Held {
@@ -318,13 +327,13 @@ mod tests {
     #[test]
     fn a_dropped_handle_never_names_anything_again() {
         let mut table = table();
-        let entry = table.insert(0, signal(), 0).unwrap();
+        let entry = table.insert(0, signal(), 0).unwrap().0;
         let handle = table.handle(entry);
         assert_eq!(table.find(0, handle), Some(entry));
         assert_eq!(table.find(1, handle), None, "handles mean something to their holder only");
         table.remove(entry);
         assert_eq!(table.find(0, handle), None);
-        let again = table.insert(0, signal(), 0).unwrap();
+        let again = table.insert(0, signal(), 0).unwrap().0;
         assert_eq!(again, entry);
         assert_ne!(table.handle(again), handle);
         assert_eq!(table.find(0, handle), None);
@@ -337,7 +346,7 @@ mod tests {
     fn ids_are_unique_and_slots_run_out() {
         let mut table = table();
         let entries: alloc::vec::Vec<u32> =
-            core::iter::from_fn(|| table.insert(0, signal(), 0)).collect();
+            core::iter::from_fn(|| table.insert(0, signal(), 0)).map(|(entry, _)| entry).collect();
         assert_eq!(entries.len(), 4);
         assert_eq!((table.free_slots(0), table.used_slots(0)), (0, 4));
         let ids: alloc::collections::BTreeSet<u64> =
@@ -348,7 +357,7 @@ mod tests {
     #[test]
     fn a_slot_whose_generation_would_wrap_is_retired() {
         let mut table = table();
-        let entry = table.insert(0, signal(), 0).unwrap();
+        let entry = table.insert(0, signal(), 0).unwrap().0;
         table.entries[entry as usize].generation = u32::MAX;
         let last = table.handle(entry);
         assert_eq!(table.find(0, last), Some(entry));
@@ -356,7 +365,7 @@ mod tests {
         assert_eq!(table.find(0, last), None);
         assert_eq!(table.free_slots(0), 3);
         for _ in 0..3 {
-            assert_ne!(table.insert(0, signal(), 0), Some(entry));
+            assert!(table.insert(0, signal(), 0).is_some_and(|(other, _)| other != entry));
         }
         assert_eq!(table.insert(0, signal(), 0), None);
     }
@@ -364,13 +373,13 @@ mod tests {
     #[test]
     fn revocation_reaches_the_whole_chain_and_nothing_else() {
         let mut table = table();
-        let root = table.insert(0, signal(), 0).unwrap();
+        let root = table.insert(0, signal(), 0).unwrap().0;
         let mut origin = Origin::ROOT;
         let mut chain = alloc::vec::Vec::new();
         for _ in 0..LINEAGE_DEPTH {
             let lineage = table.lineages_mut().make(origin, 0, 1).unwrap();
             origin = table.lineages().origin(lineage);
-            let entry = table.insert(1, Capability { origin, ..signal() }, 0).unwrap();
+            let entry = table.insert(1, Capability { origin, ..signal() }, 0).unwrap().0;
             chain.push((lineage, entry));
         }
         assert_eq!(table.lineages().depth(origin), LINEAGE_DEPTH);
@@ -396,7 +405,7 @@ mod tests {
             table.lineages_mut().make(parent, 0, 1).unwrap()
         };
         let origin = table.lineages().origin(lower);
-        let entry = table.insert(1, Capability { origin, ..signal() }, 0).unwrap();
+        let entry = table.insert(1, Capability { origin, ..signal() }, 0).unwrap().0;
         table.dissolve(lower);
         assert_eq!(table.lineages().used(1), 0);
         assert_eq!(table.state(entry), State::Held);

@@ -213,6 +213,7 @@ fn no_thread() -> Thread {
         origin: Origin::ROOT,
         domain: 0,
         priority: 0,
+        budgeted: false,
         lends: false,
     }
 }

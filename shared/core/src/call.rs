@@ -50,6 +50,7 @@ impl<M: Machine> Kernel<M> {
     /// The dispatched `thread` made the call in its frame. Afterwards it is no longer dispatched: it
     /// is ready (at the head of its priority, with the result in its frame), blocked, or gone. Follow
     /// with [`Kernel::dispatch`]. Does nothing for a thread that is not dispatched.
+    #[inline(never)]
     pub fn system_call(&mut self, thread: ThreadIndex) {
         let index = u32::from(thread.0);
         if !self.is_dispatched(thread) {

@@ -54,9 +54,9 @@ impl<M: Machine> Kernel<M> {
     /// Puts a capability into a domain's table; the value is its handle.
     pub(crate) fn insert(&mut self, space: u32, capability: Capability) -> Answer {
         let anchor = self.anchors.of(capability.kind, capability.object);
-        let entry = self.capabilities.insert(space, capability, anchor);
-        let entry = entry.ok_or(Error::QuotaExceeded)?;
-        Ok(Done::Value(self.capabilities.handle(entry).0))
+        let inserted = self.capabilities.insert(space, capability, anchor);
+        let (_, handle) = inserted.ok_or(Error::QuotaExceeded)?;
+        Ok(Done::Value(handle.0))
     }
 
     pub(crate) fn drop_handle(&mut self, thread: u32, handle: u64) -> Answer {

@@ -63,7 +63,12 @@ impl<M: Machine> Kernel<M> {
         let text = core::str::from_utf8(text).unwrap_or("(no UTF-8 text)").trim_end();
         let domain = self.domain(space);
         // What does not fit is cut off.
-        let _ = writeln!(line, "{}/{} panicked: {text}", domain.name, domain.generation);
+        let _ = write!(line, "{}/{} panicked: ", domain.name, domain.generation);
+        for character in text.chars() {
+            // One line, whatever the service would have it look like.
+            let _ = line.write_char(if character.is_control() { ' ' } else { character });
+        }
+        let _ = line.write_char('\n');
         self.machine.console_write(CONSOLE_LOG, line.bytes());
         let (kind, address, instruction) = (FaultKind::Panic, 0, 0);
         self.end_domain(space, DomainState::Faulted { kind, address, instruction });

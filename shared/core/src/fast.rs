@@ -12,15 +12,16 @@ use phi_ipc::{Mailbox, MailboxState, copy};
 use phi_mem::NONE;
 
 /// What happens at once.
-enum Plan {
+pub(crate) enum Plan {
     /// A call goes to a server that waits for it.
-    Call { mailbox: u32, server: u32, badge: u64, rights: Rights, origin: Origin },
+    Call { mailbox: u32, server: u32, space: u32, badge: u64, rights: Rights, origin: Origin },
     /// An answer goes to its caller, and the server waits at an empty mailbox.
     Answer { reply: u32, caller: u32, mailbox: u32, origin: Origin },
 }
 
 impl<M: Machine> Kernel<M> {
     /// [`Kernel::system_call`], then [`Kernel::dispatch`]; in one go where nothing is unusual.
+    #[inline]
     pub fn system_call_then_dispatch(&mut self, thread: ThreadIndex) -> Option<ThreadIndex> {
         match self.plan(thread) {
             Some(plan) => Some(self.commit(u32::from(thread.0), plan)),
@@ -32,7 +33,8 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// What to do about the call in a thread's frame, if it is one that can be done at once.
-    fn plan(&self, thread: ThreadIndex) -> Option<Plan> {
+    #[inline(always)]
+    pub(crate) fn plan(&self, thread: ThreadIndex) -> Option<Plan> {
         let held = self.threads.get(usize::from(thread.0))?;
         let Frame { number, arguments, message, .. } = &held.frame;
         if held.activity != Activity::Dispatched
@@ -51,6 +53,7 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
+    #[inline(always)]
     fn plan_call(&self, space: u32, arguments: &[u64; 4]) -> Option<Plan> {
         let [handle, timeout, ..] = *arguments;
         let (_, held) = self.capabilities.current(space, Handle(handle))?;
@@ -63,11 +66,13 @@ impl<M: Machine> Kernel<M> {
         }
         let Mailbox { state, receivers, .. } = self.mailboxes.get(mailbox as usize)?;
         let server = receivers.first()?;
-        let room = self.capabilities.free_slots(self.space_of(server)) > 0;
+        let space = self.space_of(server);
+        let room = self.capabilities.free_slots(space) > 0;
         let goes = *state == MailboxState::Open && room && self.goes_next(server);
-        goes.then_some(Plan::Call { mailbox, server, badge, rights, origin })
+        goes.then_some(Plan::Call { mailbox, server, space, badge, rights, origin })
     }
 
+    #[inline(always)]
     fn plan_answer(&self, space: u32, arguments: &[u64; 4]) -> Option<Plan> {
         let [reply, mailbox, timeout, _] = *arguments;
         let (reply, held) = self.capabilities.current(space, Handle(reply))?;
@@ -90,22 +95,26 @@ impl<M: Machine> Kernel<M> {
 
     /// Whether a blocked thread would be dispatched next if it became ready now, and leaves nothing
     /// behind but its place in a list.
+    #[inline(always)]
     fn goes_next(&self, thread: u32) -> bool {
         let held = &self.threads[thread as usize];
-        !self.domains[usize::from(held.domain)].throttled
+        // Without a budget there is no throttle, and no need to look at the domain.
+        let throttled = held.budgeted && self.domains[usize::from(held.domain)].throttled;
+        !throttled
             && !self.deadlines.is_set(thread)
             && self.ready.most_urgent().is_none_or(|priority| held.priority >= priority)
     }
 
+    #[inline(always)]
     fn commit(&mut self, thread: u32, plan: Plan) -> ThreadIndex {
         match plan {
-            Plan::Call { mailbox, server, badge, rights, origin } => {
+            Plan::Call { mailbox, server, space, badge, rights, origin } => {
                 self.links.pop_front(&mut self.mailboxes[mailbox as usize].receivers);
                 let reply = Capability::new(Kind::Reply, Kind::Reply.rights(), thread, 0);
                 let anchor = self.anchors.of(Kind::Reply, thread);
-                let entry = self.capabilities.insert(self.space_of(server), reply, anchor);
+                let inserted = self.capabilities.insert(space, reply, anchor);
                 // The plan has seen room for it.
-                let handle = entry.map_or(Handle::NULL, |entry| self.capabilities.handle(entry));
+                let handle = inserted.map_or(Handle::NULL, |(_, handle)| handle);
                 self.hand_over(thread, server, Activity::Served, origin, badge, rights, handle)
             }
             Plan::Answer { reply, caller, mailbox, origin } => {
@@ -118,6 +127,7 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// Blocks the sender as `blocked` and lets the receiver go on with the sender's message.
+    #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the fields of one message's header")]
     fn hand_over(
         &mut self,
@@ -147,7 +157,6 @@ impl<M: Machine> Kernel<M> {
         to.frame.outcome = Outcome::success(0);
         to.frame.message_out = true;
         to.activity = Activity::Dispatched;
-        to.lends = false;
         self.domains[usize::from(to.domain)].statistics.switches += 1;
         self.last_dispatched = Some(receiver);
         ThreadIndex(receiver as u16)

@@ -158,7 +158,7 @@ impl<M: Machine> Kernel<M> {
         }
         let capability = self.take(entry, grant)?;
         let anchor = self.anchors.of(capability.kind, capability.object);
-        self.capabilities.insert(space, capability, anchor)
+        self.capabilities.insert(space, capability, anchor).map(|(entry, _)| entry)
     }
 
     /// Puts the capabilities of a message that is stored into the message's own entries.
@@ -190,7 +190,7 @@ impl<M: Machine> Kernel<M> {
         let (capability, anchor) =
             (*self.capabilities.get(transit), self.capabilities.anchor(transit));
         self.capabilities.remove(transit);
-        self.capabilities.insert(space, capability, anchor)
+        self.capabilities.insert(space, capability, anchor).map(|(entry, _)| entry)
     }
 
     /// The capability that `grant` makes of the one in `entry`, which is gone from there if it moves.
@@ -234,7 +234,7 @@ impl<M: Machine> Kernel<M> {
         let mapping = Mapping { access: Rights::empty(), loan: true, address, length };
         let (id, child) = (0, NONE);
         let lent = Capability { id, rights, origin, child, mapping, ..source };
-        let loan = self.capabilities.insert(space, lent, anchor)?;
+        let (loan, _) = self.capabilities.insert(space, lent, anchor)?;
         let access = rights & (Rights::READ | Rights::WRITE);
         if self.map_entry(loan, access).is_err() {
             // The receiver has no room for the pages on this machine: the loan does not arrive.

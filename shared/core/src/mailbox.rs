@@ -185,9 +185,9 @@ impl<M: Machine> Kernel<M> {
             ..Capability::new(Kind::Reply, Kind::Reply.rights(), caller, 0)
         };
         let anchor = self.anchors.of(Kind::Reply, caller);
-        let entry = self.capabilities.insert(self.space_of(receiver), reply, anchor);
+        let inserted = self.capabilities.insert(self.space_of(receiver), reply, anchor);
         // The caller of this function has checked that there is room.
-        let handle = entry.map_or(Handle::NULL, |entry| self.capabilities.handle(entry));
+        let handle = inserted.map_or(Handle::NULL, |(_, handle)| handle);
         self.thread_mut(receiver).frame.message.reply = handle;
         let lends = loans != NONE;
         if lends {

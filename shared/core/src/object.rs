@@ -41,6 +41,8 @@ pub(crate) struct Thread {
     /// Index of its domain.
     pub(crate) domain: u16,
     pub(crate) priority: u8,
+    /// Whether its domain has a budget.
+    pub(crate) budgeted: bool,
     /// Whether its delivered call has loans.
     pub(crate) lends: bool,
 }

@@ -53,7 +53,10 @@ impl<M: Machine> Kernel<M> {
         timeout: u64,
     ) -> Answer {
         // A forged handle is found before anything is done.
-        self.entry(thread, mailbox)?;
+        let entry = self.entry(thread, mailbox)?;
+        if self.capabilities.get(entry).kind != Kind::Mailbox {
+            return Err(Stop::Fault(FaultKind::BadHandle, mailbox));
+        }
         self.reply(thread, reply)?;
         self.receive(thread, mailbox, timeout)
     }

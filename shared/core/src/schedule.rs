@@ -55,8 +55,8 @@ impl<M: Machine> Kernel<M> {
     /// CPU time in nanoseconds that the domain of `thread` may use in this period; `None` without a
     /// budget.
     pub fn budget_left(&self, thread: ThreadIndex) -> Option<u64> {
-        let domain = self.threads.get(usize::from(thread.0))?.domain;
-        self.domains[usize::from(domain)].budget.as_ref().map(|budget| budget.left())
+        let held = self.threads.get(usize::from(thread.0)).filter(|held| held.budgeted)?;
+        self.domains[usize::from(held.domain)].budget.as_ref().map(|budget| budget.left())
     }
 
     /// Does what is due by now: see [`Kernel::next_deadline`].

@@ -64,7 +64,7 @@ impl<M: Machine> Kernel<M> {
         for number in 0..count {
             let capability = self.planned_capability(domain, number);
             let anchor = self.anchors.of(capability.kind, capability.object);
-            let Some(entry) = self.capabilities.insert(domain, capability, anchor) else {
+            let Some((_, handle)) = self.capabilities.insert(domain, capability, anchor) else {
                 self.end_holdings(domain);
                 return Err(Error::QuotaExceeded);
             };
@@ -76,7 +76,7 @@ impl<M: Machine> Kernel<M> {
             let named = &mut self.start.capabilities[number];
             let length = name.len().min(NAME_BYTES);
             named.name[..length].copy_from_slice(&name[..length]);
-            named.handle = self.capabilities.handle(entry);
+            named.handle = handle;
             named.rights = capability.rights.bits();
             named.kind = capability.kind as u32;
             (named.address, named.length) =

@@ -50,6 +50,7 @@ impl<M: Machine> Kernel<M> {
             origin: Origin::ROOT,
             domain,
             priority,
+            budgeted: self.domain(space).budget.is_some(),
             lends: false,
         };
         self.domain_mut(space).live_threads += 1;

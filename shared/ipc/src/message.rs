@@ -7,6 +7,7 @@ use phi_mem::{Links, List};
 
 /// Copies what is in use of `from`, but for its capabilities: those change hands one by one. Bytes
 /// beyond the length never travel, so nothing that the sender did not mean to send does.
+#[inline(always)]
 pub fn copy(from: &Message, to: &mut Message) {
     to.label = from.label;
     to.badge = from.badge;
@@ -16,10 +17,15 @@ pub fn copy(from: &Message, to: &mut Message) {
     let length = (from.length as usize).min(MESSAGE_BYTES);
     if length == MESSAGE_BYTES {
         to.data = from.data;
-        return;
+    } else {
+        copy_bytes(&from.data, &mut to.data, length);
     }
-    let (words, _) = from.data.as_chunks::<8>();
-    let (places, _) = to.data.as_chunks_mut::<8>();
+}
+
+/// Copies the first `length` bytes, and fills the last word of them up with zeros.
+fn copy_bytes(from: &[u8; MESSAGE_BYTES], to: &mut [u8; MESSAGE_BYTES], length: usize) {
+    let (words, _) = from.as_chunks::<8>();
+    let (places, _) = to.as_chunks_mut::<8>();
     for (place, word) in places.iter_mut().zip(words).take(length.div_ceil(8)) {
         *place = *word;
     }

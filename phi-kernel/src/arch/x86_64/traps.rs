@@ -9,7 +9,7 @@ use super::descriptors::{
     self, Gate, KERNEL_CODE, KERNEL_DATA, TASK_STACK, TASK_STATE, USER_CODE, USER_DATA,
 };
 use super::{Ending, Serial, clock, exit, user_copy};
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::fmt::Write;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
@@ -55,13 +55,9 @@ static SERVICE_STACK: AtomicU64 = AtomicU64::new(0);
 global_asm!(
     r#"
     .global user_enter, call_entry, trap_stubs
-user_enter:                         // Registers in rdi; in rsi whether it is in a call.
+user_enter:                         // Registers in rdi; in rsi whether it is in a call. Loses r12 to r15.
     push rbp
     push rbx
-    push r12
-    push r13
-    push r14
-    push r15
     mov [rip + {kernel_stack}], rsp
     mov [rip + {running}], rdi
     lea rax, [rdi + {size}]
@@ -127,10 +123,6 @@ call_entry:
     mov eax, 1
 leave_user:
     mov rsp, [rip + {kernel_stack}]
-    pop r15
-    pop r14
-    pop r13
-    pop r12
     pop rbx
     pop rbp
     ret
@@ -219,7 +211,7 @@ trap_stubs:
 );
 
 unsafe extern "C" {
-    fn user_enter(registers: *mut Registers, in_call: u64) -> u64;
+    fn user_enter();
     safe static call_entry: u8;
     safe static trap_stubs: u8;
 }
@@ -271,10 +263,22 @@ pub unsafe fn set_up() {
 /// The thread's address space is active, and its extended state is in the processor.
 pub unsafe fn run(context: &mut Context) -> Event {
     let in_call = u64::from(context.in_call);
+    let called: u64;
     // SAFETY: a service cannot reach the kernel but through call_entry and the stubs, which come back
-    // here with the kernel's registers as they were. Its instruction pointer is below 2^47, since ΦCore
-    // checks entries and nothing is mapped at the end, so `sysret` and `iret` do not fault.
-    let called = unsafe { user_enter(&raw mut context.registers, in_call) };
+    // here with the kernel's registers as they were, but for those named as lost. Its instruction
+    // pointer is below 2^47, since ΦCore checks entries and nothing is mapped at the end, so `sysret`
+    // and `iret` do not fault.
+    unsafe {
+        asm!(
+            "call {enter}",
+            enter = sym user_enter,
+            in("rdi") &raw mut context.registers,
+            in("rsi") in_call,
+            lateout("rax") called,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+            clobber_abi("C"),
+        );
+    }
     context.in_call = called != 0;
     if context.in_call {
         return Event::Call;

@@ -72,7 +72,7 @@ pub fn recovery(instruction: u64) -> Option<u64> {
 
 /// Whether `words` words from `address` on lie where a service's memory can.
 fn is_possible(address: u64, words: usize) -> bool {
-    address.checked_add(words as u64 * 8).is_some_and(|end| end <= USER_END)
+    USER_END.checked_sub(words as u64 * 8).is_some_and(|last| address <= last)
 }
 
 /// Copies words of the running service's memory.

@@ -8,6 +8,7 @@ mod system;
 
 mod capabilities;
 mod domains;
+mod fast;
 mod faults;
 mod grants;
 mod loans;

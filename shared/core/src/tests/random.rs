@@ -81,8 +81,8 @@ const WEIGHTS: [(Number, u64); 29] = [
     (Number::ConsoleWrite, 1),
 ];
 
-struct Driver {
-    kernel: Kernel<FakeMachine>,
+pub(crate) struct Driver {
+    pub(crate) kernel: Kernel<FakeMachine>,
     invariants: Invariants,
     random: Random,
     seed: u64,
@@ -95,6 +95,20 @@ struct Driver {
     loans: u64,
     /// Loans in calls that were made, of pages which were lent to their lender.
     lent_on: u64,
+    after_call: AfterCall,
+    /// Calls that the short way takes.
+    pub(crate) short: u64,
+}
+
+/// What a driver does after a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AfterCall {
+    /// Anything.
+    Any,
+    /// Dispatches.
+    Dispatch,
+    /// Has dispatched with the call.
+    Dispatched,
 }
 
 impl Drop for Driver {
@@ -129,11 +143,20 @@ impl Driver {
             succeeded: [0; 29],
             loans: 0,
             lent_on: 0,
+            after_call: AfterCall::Any,
+            short: 0,
         }
     }
 
+    /// A driver that does the same after every call.
+    pub(crate) fn with(seed: u64, after_call: AfterCall) -> Driver {
+        let mut driver = Driver::new(seed);
+        driver.after_call = after_call;
+        driver
+    }
+
     /// Makes `steps` steps, and checks the invariants after every `interval`.
-    fn run(&mut self, steps: u64, interval: u64) {
+    pub(crate) fn run(&mut self, steps: u64, interval: u64) {
         for _ in 0..steps {
             self.step += 1;
             self.advance();
@@ -250,6 +273,15 @@ impl Driver {
             let loans = number == Number::Call;
             frame.message = self.message(thread, loans, Handle(arguments[0]));
         }
+        if self.after_call != AfterCall::Any && !self.random.once_in(4) {
+            // Mostly what is usual, which the short way is for.
+            frame.message.grant_count = 0;
+            match number {
+                Number::Call => frame.arguments[1] = FOREVER,
+                Number::ReplyReceive => frame.arguments[2] = FOREVER,
+                _ => {}
+            }
+        }
         if self.random.once_in(if init { 4000 } else { 400 }) {
             self.spoil(&mut frame);
         }
@@ -257,7 +289,14 @@ impl Driver {
         let lent_on = self.lent_on_in(thread, &frame.message);
         let index = ThreadIndex(thread as u16);
         *self.kernel.frame_mut(index) = frame;
-        self.kernel.system_call(index);
+        self.short += u64::from(self.kernel.plan(index).is_some());
+        let next = match self.after_call {
+            AfterCall::Dispatched => self.kernel.system_call_then_dispatch(index),
+            after => {
+                self.kernel.system_call(index);
+                if after == AfterCall::Dispatch { self.kernel.dispatch() } else { None }
+            }
+        };
         match self.kernel.thread(thread).activity {
             Activity::Free => {
                 self.pending.remove(&index.0);
@@ -268,6 +307,9 @@ impl Driver {
                 let calls = matches!(activity, Activity::Calling(_) | Activity::Served);
                 self.lent_on += if calls { lent_on } else { 0 };
             }
+        }
+        if let Some(next) = next {
+            self.returned(next);
         }
         let ready = matches!(self.kernel.thread(thread).activity, Activity::Ready);
         let frame = self.kernel.frame(index);
