@@ -9,8 +9,8 @@ use std::process::Command;
 fn header(version: u32, size: u64) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&version.to_le_bytes());
-    bytes[16..24].copy_from_slice(&size.to_le_bytes());
+    bytes[40..44].copy_from_slice(&version.to_le_bytes());
+    bytes[48..56].copy_from_slice(&size.to_le_bytes());
     bytes
 }
 

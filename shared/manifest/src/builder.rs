@@ -3,7 +3,7 @@
 use phi_abi::ABI_VERSION;
 use phi_abi::layout::PAGE;
 
-use crate::bundle::{HASH, HEADER, MAGIC, hash};
+use crate::bundle::{HASH, MAGIC, VERSION, hash};
 use crate::image::RelocatedImage;
 use crate::plan::{Plan, Segment};
 
@@ -44,11 +44,11 @@ pub fn build(plan: &mut Plan, images: &[RelocatedImage], inputs: &[&[u8]]) -> Ve
     bytes[..8].copy_from_slice(&MAGIC);
     let size = bytes.len() as u64;
     let words = [u64::from(ABI_VERSION), size, plan_offset, encoded.len() as u64];
-    for (place, word) in bytes[8..].chunks_exact_mut(8).zip(words) {
+    for (place, word) in bytes[VERSION..].chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
     }
     let hash = hash(&bytes);
-    bytes[HASH..HEADER].copy_from_slice(&hash);
+    bytes[HASH].copy_from_slice(&hash);
     bytes
 }
 

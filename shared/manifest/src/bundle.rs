@@ -3,13 +3,12 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | magic `PHIBUNDL` |
-//! | 8 | [`phi_abi::ABI_VERSION`], 4 bytes |
-//! | 12 | 0, 4 bytes |
-//! | 16 | bytes in all |
-//! | 24 | offset of the plan, a multiple of the page size |
-//! | 32 | bytes of the plan |
-//! | 40 | 0, 56 bytes |
-//! | 96 | BLAKE3 of the whole, with these 32 bytes as zeros |
+//! | 8 | BLAKE3 of all that follows, 32 bytes |
+//! | 40 | [`phi_abi::ABI_VERSION`], 4 bytes |
+//! | 44 | 0, 4 bytes |
+//! | 48 | bytes in all |
+//! | 56 | offset of the plan, a multiple of the page size |
+//! | 64 | bytes of the plan |
 //!
 //! Numbers are little-endian. The first page holds the header alone. Everything else begins on a page
 //! and fills its last page up with zeros, so that a machine can map it as it lies.
@@ -26,7 +25,11 @@ use crate::validate::{self, PlanError};
 pub const MAGIC: [u8; 8] = *b"PHIBUNDL";
 
 pub(crate) const HEADER: usize = 128;
-pub(crate) const HASH: usize = 96;
+pub(crate) const HASH: core::ops::Range<usize> = 8..40;
+pub(crate) const VERSION: usize = 40;
+const SIZE: usize = 48;
+const PLAN_OFFSET: usize = 56;
+const PLAN_LENGTH: usize = 64;
 
 /// Why a bundle is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,12 +88,9 @@ fn word(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(offset..offset + 8)?.try_into().ok()?))
 }
 
+/// The checksum of a bundle. In one go, so that the kernel needs no more of BLAKE3 than that.
 pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&bytes[..HASH]);
-    hasher.update(&[0; 32]);
-    hasher.update(&bytes[HEADER..]);
-    *hasher.finalize().as_bytes()
+    *blake3::hash(&bytes[HASH.end..]).as_bytes()
 }
 
 impl<'a> Bundle<'a> {
@@ -103,22 +103,23 @@ impl<'a> Bundle<'a> {
         if bytes.len() < HEADER || bytes[..8] != MAGIC {
             return Err(BundleError::NoBundle);
         }
-        let version = word(bytes, 8).ok_or(BundleError::NoBundle)?;
+        let version = word(bytes, VERSION).ok_or(BundleError::NoBundle)?;
         if version != u64::from(ABI_VERSION) {
             return Err(BundleError::Version(version as u32));
         }
-        let said = word(bytes, 16).ok_or(BundleError::NoBundle)?;
+        let said = word(bytes, SIZE).ok_or(BundleError::NoBundle)?;
         let there = bytes.len() as u64;
         let size = Some(said).filter(|said| *said <= there && there - said < PAGE);
         let Some(size) = size.filter(|size| *size >= HEADER as u64) else {
             return Err(BundleError::Size { said, there });
         };
         let bytes = &bytes[..size as usize];
-        if hash(bytes) != bytes[HASH..HEADER] {
+        if hash(bytes) != bytes[HASH] {
             return Err(BundleError::Damaged);
         }
         let field = |at| word(bytes, at).and_then(|word| usize::try_from(word).ok());
-        let (Some(plan_offset), Some(plan_length)) = (field(24), field(32)) else {
+        let (Some(plan_offset), Some(plan_length)) = (field(PLAN_OFFSET), field(PLAN_LENGTH))
+        else {
             return Err(BundleError::Unreadable);
         };
         let end = plan_offset.checked_add(plan_length).ok_or(BundleError::Unreadable)?;

@@ -13,10 +13,10 @@ use phi_manifest::plan::{
 use std::collections::BTreeSet;
 
 /// Where a bundle says how long it is, where its plan is, how long that is, and what it hashes to.
-const SIZE: usize = 16;
-const PLAN_OFFSET: usize = 24;
-const PLAN_LENGTH: usize = 32;
-const HASH: std::ops::Range<usize> = 96..128;
+const SIZE: usize = 48;
+const PLAN_OFFSET: usize = 56;
+const PLAN_LENGTH: usize = 64;
+const HASH: std::ops::Range<usize> = 8..40;
 
 fn put(bytes: &mut [u8], at: usize, word: u64) {
     bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
@@ -24,8 +24,7 @@ fn put(bytes: &mut [u8], at: usize, word: u64) {
 
 /// Makes the checksum right, as whoever writes a hostile bundle would.
 fn seal(bytes: &mut [u8]) {
-    bytes[HASH].fill(0);
-    let hash = *blake3::hash(bytes).as_bytes();
+    let hash = *blake3::hash(&bytes[HASH.end..]).as_bytes();
     bytes[HASH].copy_from_slice(&hash);
 }
 
@@ -130,7 +129,7 @@ fn hostile_headers_are_refused() {
         Bundle::open(&bytes).expect_err("hostile")
     };
     let there = good.len() as u64;
-    assert_eq!(changed(8, 2), BundleError::Version(2));
+    assert_eq!(changed(40, 2), BundleError::Version(2));
     for said in [0, 127, there - PAGE, there + 1, u64::MAX] {
         assert_eq!(changed(SIZE, said), BundleError::Size { said, there });
     }
