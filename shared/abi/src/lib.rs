@@ -35,7 +35,9 @@ pub use info::{
 };
 pub use message::{Grant, MESSAGE_BYTES, MESSAGE_GRANTS, Message, Mode};
 pub use rights::{Kind, Rights};
-pub use start::{ARGUMENT_BYTES, Entry, NAME_BYTES, NamedCapability, START_CAPABILITIES, StartBlock};
+pub use start::{
+    ARGUMENT_BYTES, Entry, NAME_BYTES, NamedCapability, START_CAPABILITIES, StartBlock,
+};
 pub use status::{Blame, Error, Outcome};
 
 /// Version of this interface. A machine refuses an image built for another one.
