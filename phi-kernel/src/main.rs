@@ -73,7 +73,9 @@ fn boot(mut boot: Boot) -> ! {
     };
     let boot_microseconds = kernel.machine_mut().now() / 1000;
     let Ok(status) = run::run(&mut kernel) else {
-        refuse(format_args!("no service can ever run again: all of them wait for each other"));
+        refuse(format_args!(
+            "the system has no end: every service waits, and nothing is due that could wake one"
+        ));
     };
     let report = Report { plan: bundle.plan(), kernel: &kernel, status, boot_microseconds };
     // A line that cannot be written to is not there to be told.

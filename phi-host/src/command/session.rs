@@ -95,6 +95,8 @@ fn linux_failure(error: &LinuxError) -> Failure {
         }
         LinuxError::Boot(_) => Failure::new(Kind::Input, error.to_string())
             .help("the bundle asks for more than this machine gives; lower its quotas"),
+        LinuxError::Stuck => Failure::new(Kind::Bug, error.to_string())
+            .help("look for services that call each other, or wait for a signal that nobody sets"),
         LinuxError::Console(error) => Failure::output(error),
     }
 }

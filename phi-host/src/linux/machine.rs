@@ -97,6 +97,11 @@ impl<'a> LinuxMachine<'a> {
         })
     }
 
+    /// Whether any thread runs, so that it may have something for ΦCore some time.
+    pub fn runs(&self) -> bool {
+        self.threads.iter().flatten().any(|thread| thread.running)
+    }
+
     /// A time of ΦCore's as the monotonic clock shows it.
     pub fn clock_time(&self, time: u64) -> u64 {
         self.epoch.saturating_add(time)

@@ -96,6 +96,8 @@ pub enum LinuxError {
     Boot(BootError),
     /// Waiting failed.
     Wait(nix::Error),
+    /// Every service waits, and nothing is due that could wake one.
+    Stuck,
     /// The transcript or the log could not be written.
     Console(io::Error),
 }
@@ -106,6 +108,9 @@ impl std::fmt::Display for LinuxError {
             LinuxError::Machine(error) => write!(f, "Linux cannot run the system: {error}"),
             LinuxError::Boot(error) => write!(f, "the system cannot start: {error}"),
             LinuxError::Wait(error) => write!(f, "the supervisor cannot wait for events: {error}"),
+            LinuxError::Stuck => f.write_str(
+                "the system has no end: every service waits, and nothing is due that could wake one",
+            ),
             LinuxError::Console(error) => write!(f, "the output cannot be written: {error}"),
         }
     }

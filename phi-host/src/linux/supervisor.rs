@@ -29,7 +29,8 @@ impl<'a> Supervisor<'a> {
     /// Runs the system to its end; returns its exit status.
     ///
     /// # Errors
-    /// What Linux says about waiting, or about writing to the transcript or the log.
+    /// What Linux says about waiting, or about writing to the transcript or the log;
+    /// [`LinuxError::Stuck`].
     pub fn run(&mut self) -> Result<u8, LinuxError> {
         let mut events = Vec::new();
         loop {
@@ -38,6 +39,9 @@ impl<'a> Supervisor<'a> {
             }
             if let Some(status) = self.kernel.halted() {
                 return Ok(status);
+            }
+            if self.kernel.next_deadline().is_none() && !self.kernel.machine().runs() {
+                return Err(LinuxError::Stuck);
             }
             self.set_time().map_err(LinuxError::Wait)?;
             events.clear();

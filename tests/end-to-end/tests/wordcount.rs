@@ -159,6 +159,27 @@ fn a_large_file_on_bare_metal() {
     }
 }
 
+/// Bytes that ΦCore copies while the example counts a file.
+fn copied(file: &Path) -> u64 {
+    let mut command = phi_host();
+    command.args(PROCESSES).args(["examples/wordcount", "--json"]);
+    command.arg("--input").arg(format!("text={}", file.display()));
+    let report: serde_json::Value =
+        serde_json::from_slice(&expect(&mut command, 0).stdout).expect("JSON");
+    let services = report["services"].as_array().expect("services");
+    services.iter().map(|service| service["bytes_copied"].as_u64().expect("a number")).sum()
+}
+
+#[test]
+fn what_is_copied_does_not_grow_with_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = prose(16 << 20);
+    let small = copied(&write(&folder, "small", &text[..1 << 20]));
+    let large = copied(&write(&folder, "large", &text));
+    // Numbers in messages may take a few bytes more.
+    assert!((1..small + 256).contains(&large), "{small} bytes, then {large}");
+}
+
 #[test]
 fn too_many_different_words_are_an_error_that_says_so() {
     // Every word differs: a number in letters.
