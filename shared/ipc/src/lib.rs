@@ -1,4 +1,4 @@
-//! Mailboxes, signals, and the messages that wait in them.
+//! Mailboxes, signals, the messages that wait in them, and rings that carry messages past ΦCore.
 //!
 //! Principles:
 //! - **One queue per mailbox** for calls and sent messages, in the order of their arrival. Its members
@@ -7,13 +7,18 @@
 //!   is in use ([`copy`]).
 //! - **Bounded**: stored messages come from one pool, as large as all the mailboxes' capacities.
 //!
+//! [`ring`] is the same idea between two services that need no word from ΦCore.
+//!
 //! Limits: a mailbox stores at most [`MAILBOX_CAPACITY`] messages. Who may send, who is woken and
 //! what capabilities travel is the caller's part.
 #![no_std]
 extern crate alloc;
+#[cfg(any(test, loom, shuttle))]
+extern crate std;
 
 mod mailbox;
 mod message;
+pub mod ring;
 mod signal;
 
 pub use mailbox::{MAILBOX_CAPACITY, Mailbox, MailboxState};

@@ -35,6 +35,7 @@ fn copy_bytes(from: &[u8; MESSAGE_BYTES], to: &mut [u8; MESSAGE_BYTES], length: 
 }
 
 /// The messages that sends have stored in mailboxes.
+#[derive(Clone)]
 pub struct MessagePool {
     messages: Box<[Message]>,
     links: Links,
