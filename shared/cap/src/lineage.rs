@@ -34,6 +34,7 @@ struct Account {
 }
 
 /// The pool of lineages.
+#[derive(Clone)]
 pub struct Lineages {
     pool: Box<[Lineage]>,
     links: Links,
@@ -121,6 +122,16 @@ impl Lineages {
     /// Where a capability made in `lineage` now comes from.
     pub fn origin(&self, lineage: u32) -> Origin {
         Origin { lineage, version: self.pool[lineage as usize].version }
+    }
+
+    /// Where `lineage` itself comes from.
+    pub fn parent(&self, lineage: u32) -> Origin {
+        self.pool[lineage as usize].parent
+    }
+
+    /// The domain that pays for `lineage`.
+    pub fn payer(&self, lineage: u32) -> u32 {
+        self.pool[lineage as usize].payer
     }
 
     /// The next loan of the call that `lineage` is a loan of.

@@ -37,6 +37,7 @@ struct Space {
 }
 
 /// All capabilities of the system. An entry's index names it for as long as it is held.
+#[derive(Clone)]
 pub struct Capabilities {
     entries: Box<[Entry]>,
     spaces: Box<[Space]>,
@@ -157,6 +158,27 @@ impl Capabilities {
         }
         held.epoch = epoch;
         State::Held
+    }
+
+    /// What [`Capabilities::state`] says, without noting that it was checked.
+    pub fn standing(&self, entry: u32) -> State {
+        let held = &self.entries[entry as usize];
+        let checked = held.epoch == self.epoch || held.state != State::Held;
+        if checked || self.lineages.is_valid(held.capability.origin) {
+            held.state
+        } else {
+            State::Revoked
+        }
+    }
+
+    /// Number of entries, of the domains and outside them.
+    pub fn count(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
+    /// The free entries of `space`, in the order in which they will be used.
+    pub fn free_entries(&self, space: u32) -> impl Iterator<Item = u32> + '_ {
+        self.links.iter(&self.spaces[space as usize].free)
     }
 
     /// Whether `entry` holds a capability, or what is left of one.
@@ -394,6 +416,25 @@ mod tests {
         let reused = table.lineages_mut().make(Origin::ROOT, 0, 1).unwrap();
         assert_eq!(reused, chain[3].0);
         assert_eq!(table.state(chain[3].1), State::Revoked);
+    }
+
+    #[test]
+    fn current_is_what_nothing_was_revoked_since() {
+        let mut table = table();
+        let (_, root) = table.insert(0, signal(), 0).unwrap();
+        let [(lineage, entry, handle), (_, other_entry, other)] = [0, 1].map(|_| {
+            let lineage = table.lineages_mut().make(Origin::ROOT, 0, 0).unwrap();
+            let origin = table.lineages().origin(lineage);
+            let (entry, handle) = table.insert(1, Capability { origin, ..signal() }, 0).unwrap();
+            (lineage, entry, handle)
+        });
+        assert_eq!(table.current(1, handle).map(|(found, _)| found), Some(entry));
+        table.end_lineage(lineage);
+        assert_eq!(table.current(1, handle), None);
+        assert_eq!(table.current(1, other), None, "it was not checked since");
+        assert_eq!(table.state(other_entry), State::Held);
+        assert_eq!(table.current(1, other).map(|(found, _)| found), Some(other_entry));
+        assert!(table.current(0, root).is_some(), "nobody can revoke it");
     }
 
     #[test]

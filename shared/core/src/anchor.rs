@@ -11,6 +11,7 @@ pub(crate) enum Counted {
 }
 
 /// How objects of all kinds share one range of anchors, kind by kind.
+#[derive(Clone)]
 pub(crate) struct Anchors {
     mailboxes: u32,
     signals: u32,

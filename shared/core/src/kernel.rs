@@ -19,6 +19,10 @@ pub const SLICE: u64 = 5_000_000;
 /// *dispatched* until the machine reports what became of it: a call ([`Kernel::system_call`]), a fault
 /// ([`Kernel::fault`]), the end of its slice ([`Kernel::preempt`]) or an interrupt
 /// ([`Kernel::put_back`]). Several threads may be dispatched at once.
+///
+/// A clone of it over a machine that can be cloned goes its own way from the same state: a simulator
+/// or a model checker keeps many.
+#[derive(Clone)]
 pub struct Kernel<M: Machine> {
     pub(crate) machine: M,
     pub(crate) capabilities: Capabilities,

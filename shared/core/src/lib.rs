@@ -25,6 +25,7 @@ extern crate std;
 mod anchor;
 mod boot;
 mod call;
+mod canonical;
 mod capability;
 mod domain;
 mod fast;
@@ -45,8 +46,11 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod view;
 
 pub use boot::BootError;
 pub use frame::Frame;
 pub use kernel::{Kernel, SLICE};
 pub use machine::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
+pub use object::Activity;
+pub use view::{Account, Holding};

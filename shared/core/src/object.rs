@@ -12,7 +12,7 @@ use phi_sched::Budget;
 /// What a thread is doing. Each state but the first and `Dispatched`, `Served` and `Sleeping` means
 /// membership in exactly one list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Activity {
+pub enum Activity {
     /// There is no thread.
     Free,
     /// The machine runs it, or lets it go on.
@@ -21,18 +21,19 @@ pub(crate) enum Activity {
     Ready,
     /// Ready, but its domain's budget is used up: in the domain's list.
     Parked,
-    /// In the queue of a mailbox, with its call.
+    /// In the queue of the mailbox with this index, with its call.
     Calling(u32),
     /// Its call is delivered; a reply capability to it exists.
     Served,
-    /// In the list of a mailbox's receivers.
+    /// In the list of receivers of the mailbox with this index.
     Receiving(u32),
-    /// In the list of a signal's waiters, for these bits.
+    /// In the list of waiters of the signal with this index, for these bits.
     Waiting(u32, u64),
     /// Until its deadline, or for ever.
     Sleeping,
 }
 
+#[derive(Clone)]
 pub(crate) struct Thread {
     pub(crate) frame: Frame,
     pub(crate) activity: Activity,
@@ -47,6 +48,7 @@ pub(crate) struct Thread {
     pub(crate) lends: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Domain {
     // From the plan.
     pub(crate) name: Box<str>,

@@ -14,6 +14,7 @@ struct Node {
 
 /// The links of all members of a pool. A member is in at most one list at a time; the caller keeps
 /// track of which.
+#[derive(Clone)]
 pub struct Links {
     nodes: Box<[Node]>,
 }

@@ -35,6 +35,11 @@ impl Budget {
         self.used = self.used.saturating_sub(self.time);
     }
 
+    /// Nanoseconds used in this period, with what is owed of those before.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
     /// Nanoseconds of a period.
     pub fn period(&self) -> u64 {
         self.period

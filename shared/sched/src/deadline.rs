@@ -14,6 +14,7 @@ struct Due {
 
 /// At most one deadline for each member of a pool, in nanoseconds. Equal ones are due in the order in
 /// which they were set.
+#[derive(Clone)]
 pub struct Deadlines {
     heap: Box<[Due]>,
     count: usize,
@@ -69,6 +70,13 @@ impl Deadlines {
     /// Whether `member` has a deadline.
     pub fn is_set(&self, member: u32) -> bool {
         self.places[member as usize] != NONE
+    }
+
+    /// The deadline of `member`, and a number that is less for those of equal time that are due
+    /// before it.
+    pub fn due(&self, member: u32) -> Option<(u64, u64)> {
+        let place = self.places[member as usize];
+        (place != NONE).then(|| (self.heap[place as usize].time, self.heap[place as usize].order))
     }
 
     /// Takes the earliest member out whose deadline is `now` or before.

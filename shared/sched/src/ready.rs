@@ -4,6 +4,7 @@ use phi_abi::PRIORITIES;
 use phi_mem::{Links, List};
 
 /// Ready threads: first in, first out, for each of the 32 priorities.
+#[derive(Clone)]
 pub struct ReadyQueues {
     lists: [List; PRIORITIES as usize],
     /// Bit `p` is set while the list of priority `p` has members.
@@ -86,5 +87,17 @@ mod tests {
         let order: alloc::vec::Vec<u32> = core::iter::from_fn(|| ready.pop(&mut links)).collect();
         assert_eq!(order, [1, 4, 3, 0]);
         assert_eq!(ready.most_urgent(), None);
+    }
+
+    #[test]
+    fn an_emptied_list_is_passed_over() {
+        let mut links = Links::new(2);
+        let mut ready = ReadyQueues::EMPTY;
+        ready.push_back(&mut links, 0, 9);
+        ready.push_back(&mut links, 1, 4);
+        ready.remove(&mut links, 0, 9);
+        assert_eq!(ready.most_urgent(), Some(4));
+        assert_eq!(ready.pop(&mut links), Some(1));
+        assert_eq!(ready.pop(&mut links), None);
     }
 }
