@@ -7,6 +7,8 @@ use crate::failure::{Failure, Kind};
 use crate::progress::Progress;
 use crate::{cargo, linux, qemu, system};
 use phi_manifest::bundle::Bundle;
+use phi_sim::run::Speed;
+use phi_sim::world::World;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -16,7 +18,8 @@ two; compare figures of one run only. Bare metal is measured in instructions, th
 
 Examples:
   phi-host bench ipc
-  phi-host bench ipc --json";
+  phi-host bench ipc --json
+  phi-host bench sim";
 
 /// Round trips of a peer.
 const ROUNDS: usize = 10_000;
@@ -37,7 +40,16 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Steps of the simulator per second
+    Sim {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// Steps of each world that `bench sim` measures.
+const STEPS: u64 = 2_000_000;
 
 impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Failure {
@@ -55,26 +67,56 @@ impl Bench {
     /// # Errors
     /// Any [`Failure`].
     pub fn perform(&self) -> Result<u8, Failure> {
-        let What::Ipc { json } = self.what;
-        let project = cargo::project(Path::new("."))?;
-        let loaded = system::load(&bench::system(&project), &[])?;
-        let bundle = loaded.bundle()?;
-        let kernel = qemu::kernel(&project)?;
-        let mut rows = Vec::new();
-        for processors in [1, 2] {
-            let _progress = Progress::new(format!("measuring on {processors} processors …"));
-            rows.extend(bench::pinned(processors, || on_linux(&bundle, processors))?);
+        match self.what {
+            What::Ipc { json } => messages(json),
+            What::Sim { json } => simulator(json),
         }
-        let mut rows: Vec<Row> = rows.into_iter().flatten().collect();
-        rows.push(on_metal(&bundle, &kernel)?);
-        if json {
-            let rows: Vec<Value> = rows.iter().map(Row::json).collect();
-            print_json(&json!({ "bytes": 64, "rows": rows }))?;
-        } else {
-            print(&bench::table(&rows))?;
-        }
-        Ok(0)
     }
+}
+
+fn messages(json: bool) -> Result<u8, Failure> {
+    let project = cargo::project(Path::new("."))?;
+    let loaded = system::load(&bench::system(&project), &[])?;
+    let bundle = loaded.bundle()?;
+    let kernel = qemu::kernel(&project)?;
+    let mut rows = Vec::new();
+    for processors in [1, 2] {
+        let _progress = Progress::new(format!("measuring on {processors} processors …"));
+        rows.extend(bench::pinned(processors, || on_linux(&bundle, processors))?);
+    }
+    let mut rows: Vec<Row> = rows.into_iter().flatten().collect();
+    rows.push(on_metal(&bundle, &kernel)?);
+    if json {
+        let rows: Vec<Value> = rows.iter().map(Row::json).collect();
+        print_json(&json!({ "bytes": 64, "rows": rows }))?;
+    } else {
+        print(&bench::table(&rows))?;
+    }
+    Ok(0)
+}
+
+/// Measures the worlds of actors, checkers and hash included.
+fn simulator(json: bool) -> Result<u8, Failure> {
+    let mut rows = Vec::new();
+    for (name, world) in [("a client and a server", World::Pair), ("a crowd", World::Crowd)] {
+        let speed = phi_sim::run::measure(world, 1, STEPS).map_err(|outcome| {
+            Failure::new(Kind::Bug, format!("the simulated world ended in a {}", outcome.name()))
+        })?;
+        rows.push((name, speed));
+    }
+    if json {
+        let row = |(name, speed): &(&str, Speed)| {
+            let Speed { steps, seconds } = *speed;
+            json!({ "name": name, "steps": steps, "seconds": seconds })
+        };
+        print_json(&json!({ "rows": rows.iter().map(row).collect::<Vec<Value>>() }))?;
+        return Ok(0);
+    }
+    for (name, Speed { steps, seconds }) in rows {
+        let rate = steps as f64 / seconds.max(f64::MIN_POSITIVE);
+        print(&format!("{name:<24}{steps:>10} steps{rate:>12.0} steps/s\n"))?;
+    }
+    Ok(0)
 }
 
 fn on_linux(bundle: &Bundle<'_>, processors: usize) -> Result<Vec<Row>, BenchError> {

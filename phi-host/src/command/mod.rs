@@ -9,6 +9,7 @@ mod image;
 mod report;
 mod run;
 mod session;
+mod sim;
 mod twin;
 
 use crate::failure::Failure;
@@ -28,6 +29,7 @@ Exit statuses:
   3    a bundle or an input that cannot be used
   4    something is missing on this computer: cargo, QEMU, a Rust target, room for the output
   70   a mistake in ΦOS, or a machine that was lost
+  71   sim: ΦCore crashed; 72: a checker found a violation; 73: a run did not end
   130  ended by Ctrl-C
 
 Example:
@@ -48,6 +50,7 @@ enum Command {
     Image(image::Image),
     Run(run::Run),
     Boot(boot::Boot),
+    Sim(sim::Sim),
     Twin(twin::Twin),
     Bench(bench::Bench),
 }
@@ -98,6 +101,7 @@ pub fn main() -> u8 {
         Command::Image(image) => image.perform(),
         Command::Run(run) => run.perform(),
         Command::Boot(boot) => boot.perform(),
+        Command::Sim(sim) => sim.perform(),
         Command::Twin(twin) => twin.perform(),
         Command::Bench(bench) => bench.perform(),
     };

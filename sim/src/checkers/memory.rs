@@ -1,0 +1,179 @@
+//! Pages are mapped only for who holds them, and what ΦCore counts adds up.
+
+use super::ledger::Ledger;
+use super::{Property, Violation, violates};
+use crate::event::Event;
+use phi_abi::{Kind, Rights};
+use phi_core::{DomainIndex, Span};
+use phi_manifest::plan::{Plan, SegmentAccess};
+use std::collections::BTreeMap;
+
+/// Pages of a region that a domain can reach.
+#[derive(Clone, Copy)]
+struct Run {
+    region: u32,
+    start: u64,
+    end: u64,
+    access: Rights,
+}
+
+/// The machine's books, and what they are held against.
+pub struct Memory {
+    runs: Vec<Vec<Run>>,
+    /// Domain (none for the plan's own) and bytes, by region.
+    regions: BTreeMap<u32, (Option<u16>, u64)>,
+    image: Vec<u64>,
+    quota: Vec<u64>,
+}
+
+impl Memory {
+    /// Books without a page.
+    pub fn new(plan: &Plan) -> Memory {
+        let image = plan.services.iter().map(|service| {
+            let written = service.image.segments.iter();
+            let written = written.filter(|segment| segment.access == SegmentAccess::Write);
+            let data: u64 = written.map(|segment| segment.memory_length).sum();
+            data + service.stack + service.heap
+        });
+        Memory {
+            runs: vec![Vec::new(); plan.services.len()],
+            regions: BTreeMap::new(),
+            image: image.collect(),
+            quota: plan.services.iter().map(|service| service.quota.memory).collect(),
+        }
+    }
+
+    /// Follows the machine's books.
+    ///
+    /// # Errors
+    /// A count that does not add up.
+    pub fn observe(&mut self, event: &Event, ledger: &Ledger) -> Result<(), Violation> {
+        match event {
+            Event::Unloaded(domain) => self.runs[usize::from(domain.0)].clear(),
+            Event::RegionCreated(region, span) => {
+                let owner = ledger.step.actor.and_then(|actor| ledger.domain_of(actor));
+                self.regions.insert(region.0, (owner.map(|owner| owner.0), span.length));
+            }
+            Event::RegionDestroyed(region) => {
+                self.regions.remove(&region.0);
+                let maps = |runs: &Vec<Run>| runs.iter().any(|run| run.region == region.0);
+                if let Some(domain) = self.runs.iter().position(maps) {
+                    let what = format!("{region:?} ended while domain {domain} maps it");
+                    return violates(Property::Memory, what);
+                }
+            }
+            Event::Mapped(domain, region, span, access) => {
+                self.unmap(*domain, region.0, *span);
+                let (region, start, end) = (region.0, span.address, span.address + span.length);
+                let run = Run { region, start, end, access: *access };
+                self.runs[usize::from(domain.0)].push(run);
+            }
+            Event::Unmapped(domain, region, span) => self.unmap(*domain, region.0, *span),
+            Event::Usage(domain, memory, handles) => {
+                return self.counts(*domain, *memory, *handles, ledger);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn unmap(&mut self, domain: DomainIndex, region: u32, span: Span) {
+        let (start, end) = (span.address, span.address + span.length);
+        let runs = &mut self.runs[usize::from(domain.0)];
+        let mut place = 0;
+        while place < runs.len() {
+            let run = runs[place];
+            if run.region != region || run.end <= start || end <= run.start {
+                place += 1;
+                continue;
+            }
+            runs.swap_remove(place);
+            if run.start < start {
+                runs.push(Run { end: start, ..run });
+            }
+            if end < run.end {
+                runs.push(Run { start: end, ..run });
+            }
+        }
+    }
+
+    fn counts(
+        &self,
+        domain: DomainIndex,
+        memory: u64,
+        handles: u64,
+        ledger: &Ledger,
+    ) -> Result<(), Violation> {
+        let index = usize::from(domain.0);
+        let owned = self.regions.values().filter(|(owner, _)| *owner == Some(domain.0));
+        let sum = self.image[index] + owned.map(|(_, length)| length).sum::<u64>();
+        if memory != sum || memory > self.quota[index] {
+            let quota = self.quota[index];
+            let what = format!(
+                "domain {} uses {memory} bytes, holds {sum}, and may have {quota}",
+                domain.0
+            );
+            return violates(Property::Memory, what);
+        }
+        match ledger.slots(domain) {
+            Some(slots) if slots != handles => {
+                let what = format!("domain {} uses {handles} slots, and holds {slots}", domain.0);
+                violates(Property::Memory, what)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The step is over: every mapped page has a capability that stands and maps it.
+    ///
+    /// # Errors
+    /// A page that nobody may reach any more.
+    pub fn settled(&self, ledger: &mut Ledger) -> Result<(), Violation> {
+        if !std::mem::take(&mut ledger.step.memory) {
+            return Ok(());
+        }
+        for (domain, runs) in self.runs.iter().enumerate() {
+            for run in runs {
+                covered(ledger, DomainIndex(domain as u16), *run)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the holdings of a domain map all pages of a run.
+fn covered(ledger: &Ledger, domain: DomainIndex, run: Run) -> Result<(), Violation> {
+    let object = ledger.regions.get(run.region as usize).copied();
+    let mut address = run.start;
+    while address < run.end {
+        let (mut access, mut gone, mut until) = (Rights::empty(), false, run.end);
+        for (_, held) in ledger.held(domain) {
+            let own = held.kind == Kind::Region && Some(held.object) == object;
+            if !own || held.mapped.is_empty() {
+                continue;
+            }
+            let (start, length) = held.range;
+            let (start, end) = if length == 0 { (0, u64::MAX) } else { (start, start + length) };
+            if !(start..end).contains(&address) {
+                until = if start > address { until.min(start) } else { until };
+                continue;
+            }
+            until = until.min(end);
+            if ledger.stands(held) {
+                access |= held.mapped;
+            } else {
+                gone = true;
+            }
+        }
+        if !access.contains(run.access) {
+            let (index, region) = (domain.0, run.region);
+            let what = format!(
+                "domain {index} reaches {address:#x} of region {region} with {:?}, and has {access:?}",
+                run.access
+            );
+            return violates(if gone { Property::Revocation } else { Property::Memory }, what);
+        }
+        address = until;
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! The worlds of actors: plans, and what each domain does.
+
+use crate::actors::Actors;
+use crate::random::Random;
+use phi_abi::layout::{IMAGE_OFFSET, PAGE, WINDOWS_BASE, window};
+use phi_abi::{CONSOLE_LOG, Kind, Rights};
+use phi_manifest::plan::{
+    AfterRestarts, BudgetPlan, CapabilityPlan, ImagePlan, InputPlan, MailboxPlan, Plan, Quota,
+    RestartPlan, RestartPolicy, Segment, SegmentAccess, ServicePlan, Target,
+};
+
+/// What a domain of a world does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Starts the others.
+    Init,
+    /// Answers calls.
+    Server,
+    /// Calls the server.
+    Client,
+    /// Lends pages to the server.
+    Lender,
+    /// Does anything; once in `rate` calls what no correct program does, never for 0.
+    Hostile {
+        /// Calls from one such to the next, on average.
+        rate: u64,
+    },
+}
+
+/// Which world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum World {
+    /// `init`, a server, a client, a lender, and three that do anything.
+    Crowd,
+    /// `init`, a server and a client: for measuring.
+    Pair,
+}
+
+impl World {
+    /// Its plan and its services; what is not fixed comes from `random`.
+    pub fn build(self, random: &mut Random) -> (Plan, Actors) {
+        let mut roles = vec![Role::Init, Role::Server, Role::Client];
+        if self == World::Crowd {
+            roles.push(Role::Lender);
+            for _ in 0..3 {
+                let rate = random.choose(&[0, 0, 50, 300, 2000]).unwrap_or(0);
+                roles.push(Role::Hostile { rate });
+            }
+        }
+        (plan(&roles, random), Actors::new(roles))
+    }
+}
+
+fn image(index: usize) -> ImagePlan {
+    let text = window(index) + IMAGE_OFFSET;
+    let segment = |address, access| {
+        let (memory_length, offset, length) = (PAGE, PAGE, PAGE);
+        Segment { address, memory_length, offset, length, access }
+    };
+    ImagePlan {
+        name: "actor".into(),
+        hash: [0; 32],
+        entry: text,
+        segments: vec![
+            segment(text, SegmentAccess::Execute),
+            segment(text + PAGE, SegmentAccess::Write),
+        ],
+    }
+}
+
+fn capability(name: String, target: Target, rights: Rights, badge: u64) -> CapabilityPlan {
+    CapabilityPlan { name, target, rights: rights.bits(), badge }
+}
+
+/// What a domain begins with: `init` the others, all the server's mailbox, and those that do anything
+/// each other's.
+fn capabilities(roles: &[Role], index: usize) -> Vec<CapabilityPlan> {
+    let shared = Rights::DERIVE | Rights::TRANSFER;
+    let own = roles[index];
+    let mut held = Vec::new();
+    if own == Role::Init {
+        for other in 0..roles.len() {
+            let target = Target::Domain(other as u16);
+            held.push(capability(format!("domain-{other}"), target, Kind::Domain.rights(), 0));
+        }
+        held.push(capability("events".into(), Target::Events, shared | Rights::WAIT, 0));
+        return held;
+    }
+    let any = matches!(own, Role::Hostile { .. });
+    for (other, role) in roles.iter().enumerate() {
+        let target = Target::Mailbox(other as u16);
+        let other_any = matches!(role, Role::Hostile { .. });
+        if other == index && (any || own == Role::Server) {
+            held.push(capability("serve".into(), target, Kind::Mailbox.rights(), 0));
+        } else if *role == Role::Server || (any && other_any) {
+            let rights = shared | Rights::SEND | Rights::CALL;
+            held.push(capability(format!("to-{other}"), target, rights, 100 + index as u64));
+        }
+    }
+    if any {
+        let log = Target::Console(CONSOLE_LOG);
+        held.push(capability("input".into(), Target::Input(0), shared | Rights::READ, 0));
+        held.push(capability("log".into(), log, Kind::Console.rights(), 0));
+    }
+    held
+}
+
+fn service(roles: &[Role], index: usize, random: &mut Random) -> ServicePlan {
+    let any = matches!(roles[index], Role::Hostile { .. });
+    let quota = Quota {
+        memory: (3 + if any { 8 + random.below(24) } else { 32 }) * PAGE,
+        handles: if any { 12 + random.below(20) as u32 } else { 32 },
+        regions: 4,
+        mailboxes: 3,
+        messages: 8,
+        signals: 3,
+        threads: if any { 1 + random.below(4) as u32 } else { 1 },
+        lineages: 3 + random.below(8) as u32,
+    };
+    let budget = BudgetPlan { time: 20_000, period: 100_000 };
+    let restart = RestartPlan {
+        policy: RestartPolicy::Never,
+        backoff: 0,
+        maximum: 0,
+        then: AfterRestarts::Hold,
+    };
+    ServicePlan {
+        name: format!("{index}"),
+        image: image(index),
+        window: window(index),
+        stack: PAGE,
+        heap: PAGE,
+        arguments: String::new(),
+        quota,
+        priority: if index == 0 { 12 } else { 9 + random.below(3) as u8 },
+        budget: (any && random.once_in(4)).then_some(budget),
+        restart,
+        supervisor: 0,
+        capabilities: capabilities(roles, index),
+    }
+}
+
+fn plan(roles: &[Role], random: &mut Random) -> Plan {
+    let mailbox = |server| {
+        let name = format!("m{server}");
+        MailboxPlan { name, server: server as u16, capacity: 4 }
+    };
+    let (name, address, length, offset) = ("input".into(), WINDOWS_BASE, PAGE + 5, 0);
+    Plan {
+        name: "world".into(),
+        services: (0..roles.len()).map(|index| service(roles, index, random)).collect(),
+        mailboxes: (0..roles.len()).map(mailbox).collect(),
+        inputs: vec![InputPlan { name, address, length, offset }],
+        plan_address: WINDOWS_BASE + 16 * PAGE,
+        until: None,
+    }
+}
