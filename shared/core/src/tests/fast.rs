@@ -1,10 +1,13 @@
 //! The short way of calls and answers: whatever it does, the general code would have done.
 
 use super::machine::FakeMachine;
+use super::plan::plan;
 use super::random::{AfterCall, Driver};
-use crate::Kernel;
+use super::system::{End, System};
 use crate::object::{Activity, Thread};
-use phi_abi::PRIORITIES;
+use crate::{Frame, Kernel};
+use phi_abi::{Error, FOREVER, Number, PRIORITIES, Rights};
+use phi_manifest::plan::BudgetPlan;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -56,4 +59,64 @@ fn the_short_way_does_what_the_general_one_does() {
         short += fast.short;
     }
     assert!(short > 200, "the short way was taken only {short} times");
+}
+
+#[test]
+fn a_server_without_budget_left_is_not_handed_over_to() {
+    let mut plan = plan(3);
+    plan.services[1].budget = Some(BudgetPlan { time: 30, period: 100 });
+    let mut system = System::start(&plan);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    let (number, arguments) = (Number::Call as u32, [address, FOREVER, 0, 0]);
+    *system.kernel.frame_mut(client) = Frame { number, arguments, ..Frame::EMPTY };
+    assert!(system.kernel.plan(client).is_some());
+    system.kernel.charge(server, 30);
+    assert!(system.kernel.plan(client).is_none());
+    assert_eq!(system.kernel.system_call_then_dispatch(client), None);
+    assert_eq!(system.kernel.thread(u32::from(server.0)).activity, Activity::Parked);
+    system.pass_time(100);
+    assert!(system.kernel.is_dispatched(server), "a new period has begun");
+}
+
+#[test]
+fn a_server_with_bits_of_its_signal_set_does_not_wait() {
+    let mut system = System::of(3);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(client, Number::Call, &[address, FOREVER]), End::Blocked);
+    system.value(server, Number::Receive, &[serve, FOREVER]);
+    let reply = system.message(server).reply.0;
+    let (number, arguments) = (Number::ReplyReceive as u32, [reply, serve, FOREVER, 0]);
+    let answer = Frame { number, arguments, ..Frame::EMPTY };
+    *system.kernel.frame_mut(server) = answer.clone();
+    assert!(system.kernel.plan(server).is_some());
+    let signal = system.value(server, Number::SignalCreate, &[]);
+    system.value(server, Number::SignalBind, &[signal, serve]);
+    system.value(server, Number::SignalNotify, &[signal, 4]);
+    *system.kernel.frame_mut(server) = answer;
+    system.kernel.system_call_then_dispatch(server);
+    system.settle();
+    assert_eq!((system.end(server), system.message(server).label), (End::Value(1), 4));
+    assert_eq!(system.end(client), End::Value(0));
+}
+
+#[test]
+fn rights_are_checked_on_the_short_way_too() {
+    let mut system = System::of(3);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    let number = Number::Call as u32;
+    for (rights, allowed) in [(Rights::SEND, false), (Rights::CALL, true)] {
+        let derived = system.derive(client, address, rights, false);
+        let arguments = [derived, FOREVER, 0, 0];
+        *system.kernel.frame_mut(client) = Frame { number, arguments, ..Frame::EMPTY };
+        assert_eq!(system.kernel.plan(client).is_some(), allowed, "{rights:?}");
+        system.kernel.system_call_then_dispatch(client);
+        system.settle();
+        let expected = if allowed { End::Blocked } else { End::Error(Error::Denied) };
+        assert_eq!(system.end(client), expected, "{rights:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Faults: the end of a domain, what the log and its supervisor learn of it.
 
+use super::plan::plan;
 use super::system::{End, System, message};
 use crate::{DomainIndex, ThreadIndex};
 use phi_abi::{CONSOLE_LOG, DomainState, Error, FOREVER, Fault, FaultKind, Message, Number};
@@ -135,4 +136,18 @@ fn a_server_that_faults_in_any_step_ends_its_calls_as_dead() {
         system.enter(server, u32::MAX, &[], Message::EMPTY);
         assert_eq!(system.end(client), End::Error(Error::Dead), "step {step}");
     }
+}
+
+#[test]
+fn a_line_of_the_log_that_is_too_long_is_cut_off() {
+    let mut plan = plan(2);
+    plan.services[1].name = "n".repeat(300);
+    let mut system = System::start(&plan);
+    let text = message(0, b"it went wrong");
+    assert_eq!(system.invoke_with(system.first(1), Number::DomainPanic, &[], text), End::Gone);
+    assert_eq!(log(&system), "n".repeat(256));
+    system.start_service(1);
+    let fault = Fault { kind: FaultKind::Write, address: 0x5000, instruction: 0 };
+    system.kernel.domain_lost(DomainIndex(1), fault);
+    assert_eq!(log(&system), "n".repeat(512));
 }

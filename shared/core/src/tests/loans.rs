@@ -461,3 +461,12 @@ fn a_reply_that_is_dropped_ends_the_loans() {
     let words = [lent.reply];
     lent.system.faults(lent.server, Number::Reply, &words, Message::EMPTY, fault);
 }
+
+#[test]
+fn a_loan_never_carries_the_right_to_derive() {
+    let mut lent = lend(LENDABLE | Rights::DERIVE, 0, 1);
+    assert_eq!(lent.loan.rights, LENDABLE.bits());
+    let words = [lent.loan.handle.0, u64::from(Rights::READ.bits()), 0];
+    let error = lent.system.error(lent.server, Number::CapabilityDerive, &words);
+    assert_eq!(error, Error::Denied);
+}
