@@ -1,5 +1,6 @@
 //! Memory: anonymous files that hold it, and its mapping at the fixed addresses of the layout.
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 /// Access to mapped memory. None is both writable and executable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -133,8 +135,21 @@ pub fn create_constant(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(read_only(&memory)?)
 }
 
+/// Time that Linux has to let go of pages that are to be sealed.
+const SEALING: Duration = Duration::from_secs(10);
+
+/// Seals memory. On a busy machine Linux itself may still hold pages that were just written, and then
+/// refuses to seal them against writing: that passes.
 fn seal(memory: &OwnedFd, seals: SealFlag) -> nix::Result<()> {
-    fcntl(memory, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_SEAL)).map(drop)
+    let end = Instant::now() + SEALING;
+    loop {
+        match fcntl(memory, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_SEAL)) {
+            Err(Errno::EBUSY) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// A descriptor of the same memory that cannot write to it.
