@@ -10,6 +10,7 @@ use std::path::Path;
 
 pub use peers::{PEER_WORD, peer_main};
 
+use crate::table::{Align, Table};
 use serde_json::{Value, json};
 
 /// Why a measurement failed.
@@ -209,12 +210,19 @@ pub fn system(project: &Path) -> std::path::PathBuf {
 
 /// The rows as a table.
 pub fn table(rows: &[Row]) -> String {
-    let head =
-        ["machine", "cpus", "round trip p50", "p99", "call p50", "reply p50", "one way", "unit"];
-    let mut lines = vec![head.map(String::from)];
     let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.0}"));
+    let mut table = Table::new([
+        ("machine", Align::Left),
+        ("cpus", Align::Right),
+        ("round trip p50", Align::Right),
+        ("p99", Align::Right),
+        ("call p50", Align::Right),
+        ("reply p50", Align::Right),
+        ("one way", Align::Right),
+        ("unit", Align::Left),
+    ]);
     for row in rows {
-        lines.push([
+        table.push([
             row.name.clone(),
             row.processors.to_string(),
             number(Some(row.round_trip.p50)),
@@ -225,23 +233,7 @@ pub fn table(rows: &[Row]) -> String {
             row.unit.name().into(),
         ]);
     }
-    let width = |column: usize| {
-        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        for (column, cell) in line.iter().enumerate() {
-            // Words to the left, numbers to the right.
-            match column == 0 || column == head.len() - 1 {
-                true => text.push_str(&format!("{cell:<width$}  ", width = widths[column])),
-                false => text.push_str(&format!("{cell:>width$}  ", width = widths[column])),
-            }
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-    }
-    text
+    table.to_string()
 }
 
 #[cfg(test)]

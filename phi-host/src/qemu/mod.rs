@@ -200,7 +200,7 @@ fn command(kernel: &Path, memory: u64, options: &Options, bundle: RawFd, log: Ra
 }
 
 /// Has the process of `command` inherit `descriptors`, and end when its parent does.
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "prepares a process between fork and exec")]
 fn inherit(command: &mut Command, descriptors: [RawFd; 2], parent: Pid) {
     let prepare = move || {
         set_pdeathsig(Signal::SIGKILL)?;
