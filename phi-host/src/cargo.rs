@@ -35,6 +35,63 @@ pub fn project(folder: &Path) -> Result<PathBuf, Failure> {
         .ok_or_else(|| missing("no Cargo workspace is here, nor in a folder above".into()))
 }
 
+/// What `cargo metadata` says.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    /// None for one that is named by its path.
+    source: Option<String>,
+}
+
+/// The folder in which `package` is built for `project`: the project, or, for a package of another project
+/// that this one depends on by path, its own folder. Cargo chooses features of a project's own packages only.
+///
+/// # Errors
+/// Cargo is missing, or the project is damaged.
+pub fn folder_of(project: &Path, package: &str) -> Result<PathBuf, Failure> {
+    // ΦOS itself has all packages of its own.
+    if project.join(OWN).is_file() {
+        return Ok(project.into());
+    }
+    let find = |packages: Vec<Package>| {
+        packages.into_iter().find(|one| one.name == package && one.source.is_none())
+    };
+    if find(metadata(project, &["--no-deps"])?.packages).is_some() {
+        return Ok(project.into());
+    }
+    let found = find(metadata(project, &[])?.packages);
+    let folder = found.and_then(|one| one.manifest_path.parent().map(Path::to_path_buf));
+    // What is nowhere, cargo says best itself.
+    Ok(folder.unwrap_or_else(|| project.into()))
+}
+
+/// What ΦOS's own project has.
+const OWN: &str = "services/init/Cargo.toml";
+
+fn metadata(project: &Path, more: &[&str]) -> Result<Metadata, Failure> {
+    let mut command = Command::new(program());
+    command.current_dir(project).args(["metadata", "--format-version", "1", "--quiet"]).args(more);
+    let output = command.stdin(Stdio::null()).output().map_err(|error| missing(&error))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let damaged = |what: String| {
+        Failure::new(Kind::Mistake, what)
+            .in_file(project)
+            .help("correct what cargo says above")
+            .details(said.clone())
+    };
+    if !output.status.success() {
+        return Err(damaged("cargo cannot read the project".into()));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| damaged(format!("cargo's description makes no sense: {error}")))
+}
+
 /// One line of what cargo says with `--message-format json`.
 #[derive(Deserialize)]
 struct Message {

@@ -13,6 +13,8 @@ pub enum Kind {
     Input,
     /// Something that this computer lacks.
     Computer,
+    /// The system that is asked for does not run, or ended meanwhile.
+    Ended,
     /// A mistake in ΦOS itself, or a machine that was lost.
     Bug,
 }
@@ -24,6 +26,7 @@ impl Kind {
             Kind::Mistake => 2,
             Kind::Input => 3,
             Kind::Computer => 4,
+            Kind::Ended => 5,
             Kind::Bug => 70,
         }
     }
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_a_status_of_its_own() {
-        let kinds = [Kind::Mistake, Kind::Input, Kind::Computer, Kind::Bug];
-        assert_eq!(kinds.map(Kind::status), [2, 3, 4, 70]);
+        let kinds = [Kind::Mistake, Kind::Input, Kind::Computer, Kind::Ended, Kind::Bug];
+        assert_eq!(kinds.map(Kind::status), [2, 3, 4, 5, 70]);
     }
 }

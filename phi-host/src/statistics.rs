@@ -178,7 +178,11 @@ mod tests {
     fn a_system_that_was_interrupted_is_told_from_one_that_ended() {
         let statistics = DomainStatistics::default();
         let report = |status, state| {
-            let init = ("init".to_string(), DomainInfo { generation: 1, state }, statistics);
+            let init = (
+                "init".to_string(),
+                DomainInfo { generation: 1, state, offered: false },
+                statistics,
+            );
             let report = linux::Report { status, services: vec![init], start_microseconds: 9 };
             MachineReport::from(report)
         };
@@ -191,7 +195,7 @@ mod tests {
     #[test]
     fn a_linux_report_is_the_same_record() {
         let statistics = DomainStatistics { messages: 7, ..DomainStatistics::default() };
-        let info = DomainInfo { generation: 1, state: DomainState::Exited(4) };
+        let info = DomainInfo { generation: 1, state: DomainState::Exited(4), offered: false };
         let services = vec![("a".to_string(), info, statistics)];
         let report =
             MachineReport::from(linux::Report { status: 4, services, start_microseconds: 9 });

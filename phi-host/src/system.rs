@@ -4,14 +4,16 @@ use crate::cargo;
 use crate::failure::{Failure, Kind};
 use crate::images::{self, Image};
 use crate::progress::Progress;
-use phi_abi::layout::WINDOW_SIZE;
+use crate::symbols::Symbols;
+use phi_abi::layout::{IMAGE_OFFSET, WINDOW_SIZE};
 use phi_manifest::bundle::{Bundle, MAGIC};
 use phi_manifest::image::{RelocatedImage, relocate};
-use phi_manifest::plan::Plan;
+use phi_manifest::plan::{ImagePlan, Plan, ReplacementPlan, ServicePlan};
 use phi_manifest::{Diagnostics, Input, Manifest, builder};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The manifest's name in a system's folder.
 pub const MANIFEST: &str = "phi.toml";
@@ -94,11 +96,20 @@ impl System {
     ///
     /// # Errors
     /// An image is none.
-    pub fn bundle(&self, images: &[Image], inputs: &Inputs) -> Result<Vec<u8>, Failure> {
+    pub fn bundle(
+        &self,
+        images: &[Image],
+        inputs: &Inputs,
+        replacements: &[Replacing],
+    ) -> Result<Vec<u8>, Failure> {
         let mut plan = inputs.plan.clone();
         let _progress = Progress::new("building the bundle …");
         let mut relocated = Vec::new();
         for (service, name) in plan.services.iter_mut().zip(self.manifest.images()) {
+            if name.is_driver() {
+                relocated.push(RelocatedImage { entry: 0, parts: Vec::new() });
+                continue;
+            }
             let image = images.iter().find(|image| image.name == name).ok_or_else(|| {
                 Failure::new(Kind::Bug, "a service's image was not built").at(name.to_string())
             })?;
@@ -106,8 +117,48 @@ impl System {
             service.image.hash = image.hash;
             relocated.push(relocate_image(image, service.window)?);
         }
+        let mut others = Vec::new();
+        // The builder takes them in the plan's order.
+        for (index, service) in plan.services.iter_mut().enumerate() {
+            let Some(one) = replacements.iter().find(|one| one.service == index) else { continue };
+            if service.driver.is_some() {
+                let what =
+                    format!("`{}` is a driver of the machine's, without an image", service.name);
+                return Err(Failure::new(Kind::Mistake, what).help("replace another service"));
+            }
+            let image = relocate_image(&one.image, service.window)?;
+            let (name, hash) = (one.image.name.to_string(), one.image.hash);
+            let image_plan = ImagePlan { name, hash, ..builder::image(&image).0 };
+            check_memory(service, &image_plan)?;
+            service.replacement = Some(ReplacementPlan { image: image_plan, after: one.after });
+            others.push(image);
+        }
         let contents: Vec<&[u8]> = inputs.contents.iter().map(Vec::as_slice).collect();
-        Ok(builder::build(&mut plan, &relocated, &contents))
+        Ok(builder::build(&mut plan, &relocated, &others, &contents))
+    }
+
+    /// The images that take the places of services' first ones, built or read.
+    ///
+    /// # Errors
+    /// A service is unknown or named twice, or an image cannot be had.
+    pub fn replacements(&self, wanted: &[Replacement]) -> Result<Vec<Replacing>, Failure> {
+        let names: Vec<&str> =
+            self.manifest.services.iter().map(|service| service.name.as_str()).collect();
+        let mut replacing: Vec<Replacing> = Vec::new();
+        for Replacement { service, image, after } in wanted {
+            let index = names.iter().position(|name| name == service).ok_or_else(|| {
+                Failure::new(Kind::Mistake, format!("there is no service `{service}` to replace"))
+                    .in_file(&self.file)
+                    .help(format!("the services are {}", names.join(", ")))
+            })? + 1;
+            if replacing.iter().any(|one| one.service == index) {
+                let what = format!("the service `{service}` is replaced twice");
+                return Err(Failure::new(Kind::Mistake, what).help("leave one of them out"));
+            }
+            let image = images::find(|| self.project(), image)?;
+            replacing.push(Replacing { service: index, image, after: *after });
+        }
+        Ok(replacing)
     }
 
     /// Reads the files for the system's inputs.
@@ -164,13 +215,68 @@ fn mistaken(file: &Path, mistakes: &Diagnostics) -> Failure {
         .details(mistakes.to_string())
 }
 
+/// Whether a service has the memory that another image needs.
+fn check_memory(service: &ServicePlan, image: &ImagePlan) -> Result<(), Failure> {
+    let needed = service.stack + service.heap + service.state + image.data();
+    if needed <= service.quota.memory {
+        return Ok(());
+    }
+    let what = format!(
+        "with its stack, heap and state, `{}` needs {needed} bytes for this image, and its memory is {}",
+        service.name, service.quota.memory
+    );
+    Err(Failure::new(Kind::Input, what)
+        .at(image.name.clone())
+        .help("raise the service's `memory` in the manifest"))
+}
+
+/// An image that takes the place of a service's first one, as the command line says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replacement {
+    /// The service.
+    pub service: String,
+    /// The image: PACKAGE:BINARY, or an ELF file.
+    pub image: String,
+    /// When, in nanoseconds from the system's start.
+    pub after: u64,
+}
+
+/// Milliseconds from the system's start to a replacement whose time is not said.
+const REPLACED_AFTER: u64 = 100;
+
+impl std::str::FromStr for Replacement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Replacement, String> {
+        let wrong = || "write SERVICE=IMAGE or SERVICE=IMAGE@MILLISECONDS".to_string();
+        let (service, rest) = text.split_once('=').ok_or_else(wrong)?;
+        let (image, after) = match rest.rsplit_once('@') {
+            None => (rest, REPLACED_AFTER),
+            Some((image, after)) => (image, after.parse().map_err(|_| wrong())?),
+        };
+        let after = u64::checked_mul(after, 1_000_000).ok_or_else(wrong)?;
+        if service.is_empty() || image.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Replacement { service: service.into(), image: image.into(), after })
+    }
+}
+
+/// An image that was found for a service.
+pub struct Replacing {
+    service: usize,
+    image: Image,
+    after: u64,
+}
+
 /// The contents of a system's inputs, in the manifest's order, and the plan that has room for them.
 pub struct Inputs {
     contents: Vec<Vec<u8>>,
     plan: Plan,
 }
 
-fn folder_of(file: &Path) -> &Path {
+/// The folder that a file lies in.
+pub fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -246,6 +352,8 @@ pub struct Loaded {
     file: PathBuf,
     /// A folder of the project; without one, it is a bundle.
     folder: Option<PathBuf>,
+    /// The images that were built for it; a bundle has only what they are in memory.
+    images: Vec<Image>,
 }
 
 impl Loaded {
@@ -259,6 +367,28 @@ impl Loaded {
             None => cargo::project(Path::new("."))
                 .map_err(|failure| failure.help("boot a bundle from within the ΦOS project")),
         }
+    }
+
+    /// What the addresses of its services mean, and, where it has one, of its kernel.
+    pub fn symbols(&self, bundle: &Bundle<'_>, kernel: Option<&Path>) -> Symbols {
+        let project = self.project().unwrap_or_default();
+        let mut symbols = Symbols::of(&project);
+        // Without the file, the kernel's addresses mean nothing.
+        if let Some(file) = kernel.and_then(|kernel| std::fs::read(kernel).ok()) {
+            symbols.add("the kernel", file.into(), 0);
+        }
+        let files: Vec<(String, Arc<[u8]>)> = self
+            .images
+            .iter()
+            .map(|image| (image.name.to_string(), (*image.file).into()))
+            .collect();
+        for service in &bundle.plan().services {
+            let file = files.iter().find(|(name, _)| *name == service.image.name);
+            if let Some((_, file)) = file {
+                symbols.add(&service.name, file.clone(), service.window + IMAGE_OFFSET);
+            }
+        }
+        symbols
     }
 
     /// The bundle.
@@ -280,6 +410,18 @@ impl Loaded {
 /// # Errors
 /// [`System`]'s; inputs for a bundle, which has its own.
 pub fn load(path: &Path, inputs: &[InputFile]) -> Result<Loaded, Failure> {
+    load_replacing(path, inputs, &[])
+}
+
+/// As [`load`], with images that take the places of others while the system runs.
+///
+/// # Errors
+/// As [`load`]; a bundle has its replacements, too.
+pub fn load_replacing(
+    path: &Path,
+    inputs: &[InputFile],
+    replacements: &[Replacement],
+) -> Result<Loaded, Failure> {
     if let Some(bytes) = read_bundle(path)? {
         if let Some(input) = inputs.first() {
             let what = format!("a bundle has its inputs in it already: `{}`", input.name);
@@ -287,14 +429,22 @@ pub fn load(path: &Path, inputs: &[InputFile]) -> Result<Loaded, Failure> {
                 .in_file(path)
                 .help("leave --input out, or name the system's folder"));
         }
-        return Ok(Loaded { bytes, file: path.to_path_buf(), folder: None });
+        if let Some(replacement) = replacements.first() {
+            let what = format!("a bundle is finished: `{}` keeps its image", replacement.service);
+            return Err(Failure::new(Kind::Mistake, what)
+                .in_file(path)
+                .help("name the system's folder, or replace the service while the system runs"));
+        }
+        return Ok(Loaded { bytes, file: path.to_path_buf(), folder: None, images: Vec::new() });
     }
     let system = System::open(path)?;
     // Before anything is built, so that a mistake shows at once.
     let inputs = system.inputs(inputs)?;
-    let bytes = system.bundle(&system.images()?, &inputs)?;
+    let images = system.images()?;
+    let replacements = system.replacements(replacements)?;
+    let bytes = system.bundle(&images, &inputs, &replacements)?;
     let folder = Some(folder_of(&system.file).to_path_buf());
-    Ok(Loaded { bytes, file: system.file, folder })
+    Ok(Loaded { bytes, file: system.file, folder, images })
 }
 
 /// The content of the file `path` if it begins as a bundle does.

@@ -69,6 +69,21 @@ pub fn duration(nanoseconds: u64) -> String {
     }
 }
 
+/// A time in nanoseconds with three digits.
+pub fn time(nanoseconds: u64) -> String {
+    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs")];
+    let nanoseconds = nanoseconds as f64;
+    let (value, unit) = match units.iter().find(|(size, _)| nanoseconds >= *size) {
+        Some((size, unit)) => (nanoseconds / size, *unit),
+        None => return format!("{nanoseconds} ns"),
+    };
+    match value {
+        100.0.. => format!("{value:.0} {unit}"),
+        10.0.. => format!("{value:.1} {unit}"),
+        _ => format!("{value:.2} {unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

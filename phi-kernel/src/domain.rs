@@ -67,7 +67,12 @@ impl Domain {
         content: &Content,
         frames: &mut FrameAllocator,
     ) -> Result<(), MachineError> {
-        for segment in &plan.image.segments {
+        if plan.driver.is_some() {
+            // This machine has no drivers of its own yet.
+            return Err(MachineError);
+        }
+        let image = plan.image(start.image).ok_or(MachineError)?;
+        for segment in &image.segments {
             self.add_segment(segment, content, frames)?;
         }
         let stack = plan.window + STACK_OFFSET - plan.stack;

@@ -5,11 +5,13 @@ use crate::arch::{
 };
 use crate::domain::{self, Domain};
 use crate::memory::Frames;
+use crate::report::RECORD_SEPARATOR;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use phi_abi::layout::PAGE;
-use phi_abi::{CONSOLE_TRANSCRIPT, Fault, FaultKind, Rights, StartBlock};
+use phi_abi::{CONSOLE_TRANSCRIPT, Rights, StartBlock};
 use phi_core::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
+use phi_manifest::plan::Plan;
 use phi_mem::FrameAllocator;
 
 /// A thread's registers, and its domain.
@@ -72,11 +74,21 @@ impl Metal {
         })
     }
 
+    /// The plan that runs.
+    pub fn plan(&self) -> &'static Plan {
+        self.content.bundle.plan()
+    }
+
     fn thread(&mut self, thread: ThreadIndex) -> &mut Thread {
         &mut self.threads[usize::from(thread.0)]
     }
 
-    /// The registers of a thread.
+    /// Number of threads that there can be.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The registers of a thread. They stay where they are.
     pub fn context(&mut self, thread: ThreadIndex) -> &mut Context {
         &mut self.thread(thread).context
     }
@@ -94,22 +106,19 @@ impl Metal {
         self.extended.switch(usize::from(thread.0), in_call);
     }
 
-    /// Lets the thread that was last switched to run until it comes back.
-    pub fn run(&mut self, thread: ThreadIndex) -> Event {
-        // SAFETY: the thread's address space and extended state are in the processor, as
-        // `switch_to` was the last to change them.
-        let event = unsafe { crate::arch::run(&mut self.thread(thread).context) };
+    /// Says that address space and vector registers are those of `thread` already.
+    pub fn switched_to(&mut self, thread: ThreadIndex) {
+        self.extended.set_owner(usize::from(thread.0));
+    }
+
+    /// `event` of a thread, as its domain's.
+    pub fn event(&mut self, thread: ThreadIndex, event: Event) -> Event {
         let Event::Fault(fault) = event else { return event };
         let domain = self.thread(thread).domain;
         match &self.domains[usize::from(domain.0)] {
             Some(domain) => Event::Fault(domain.fault(fault)),
             None => event,
         }
-    }
-
-    /// The fault of a call whose message is no memory that it may be.
-    pub fn bad_message(address: u64) -> Fault {
-        Fault { kind: FaultKind::BadArgument, address, instruction: 0 }
     }
 
     /// A loaded domain and a region, for a change of `span`: with the number of its first page in the
@@ -153,9 +162,13 @@ impl Machine for Metal {
         stack: u64,
         argument: u64,
     ) -> Result<(), MachineError> {
-        let context = Context::begin(entry, stack, argument, CALL_TABLE);
+        let index = usize::from(thread.0);
+        let area = self.extended.area(index);
+        let loaded = self.domains[usize::from(domain.0)].as_mut().ok_or(MachineError)?;
+        let words = [entry, stack, argument, CALL_TABLE];
+        let context = Context::begin(words, thread, loaded.space(), area);
         *self.thread(thread) = Thread { context, domain };
-        self.extended.reset(usize::from(thread.0));
+        self.extended.reset(index);
         Ok(())
     }
 
@@ -236,7 +249,13 @@ impl Machine for Metal {
         if stream == CONSOLE_TRANSCRIPT {
             self.transcript.write(bytes);
         } else {
-            self.log.write(bytes);
+            // Records are the kernel's alone.
+            let mut parts = bytes.split(|byte| *byte == RECORD_SEPARATOR as u8);
+            self.log.write(parts.next().unwrap_or_default());
+            for part in parts {
+                self.log.write(b"?");
+                self.log.write(part);
+            }
         }
     }
 }

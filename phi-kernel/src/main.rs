@@ -1,17 +1,18 @@
 //! ΦOS on bare metal: the machine under ΦCore, for one x86_64 processor.
 //!
-//! A PVH loader puts the kernel and a bundle into memory. The kernel sets up page tables, traps and a
+//! A PVH loader, or `phi-loader` after UEFI firmware, puts the kernel and a bundle into memory. The kernel sets up page tables, traps and a
 //! clock, checks the bundle, boots ΦCore from its plan, and from then on runs what ΦCore dispatches
 //! ([`run`]). What happens is decided in `phi-core`; here is how.
 //!
 //! Principles:
 //! - **One stack, no interrupts in the kernel.** [`arch::run`] enters a service and returns with what
-//!   brought it back, so the kernel is one loop in one thread, and a call to a service that waits is
-//!   answered in the same pass.
+//!   brought one back, so the kernel is one loop in one thread. A plain call to a service that waits, and
+//!   its answer, do not come back to the loop: [`short`] goes on with the receiver.
 //! - **No page is writable and executable**, for services and kernel alike. The kernel reaches services'
-//!   memory only in one copy routine that survives bad addresses.
+//!   memory only in a copy routine and where a message is handed over, and survives bad addresses there.
 //! - **No driver.** The kernel has a timer and writes to two serial lines: COM1 carries the transcript,
-//!   COM2 the log and, at the end, one record of what the services have used.
+//!   COM2 the log and, between its text, records for the tool: at the end what the services have used,
+//!   on request and after a bug a [`dump`].
 //! - **Nothing is left behind**: neither registers nor memory of one domain ever reach another.
 //!
 //! Ends with QEMU's exit status 33 when the system has ended, whatever its status, which is in the
@@ -27,12 +28,14 @@ extern crate alloc;
 
 mod arch;
 mod domain;
+mod dump;
 mod machine;
 mod memory;
 mod message;
 mod panic;
 mod report;
 mod run;
+mod short;
 
 use alloc::boxed::Box;
 use arch::{Boot, EARLY_END, Ending};
@@ -71,12 +74,18 @@ fn boot(mut boot: Boot) -> ! {
         Ok(kernel) => kernel,
         Err(error) => refuse(format_args!("the system cannot boot: {error}")),
     };
+    // It stays here, since this function never returns.
+    dump::set_system(&raw mut kernel);
     let boot_microseconds = kernel.machine_mut().now() / 1000;
     let Ok(status) = run::run(&mut kernel) else {
+        dump::write(&kernel, "stuck");
         refuse(format_args!(
             "the system has no end: every service waits, and nothing is due that could wake one"
         ));
     };
+    if boot.dump {
+        dump::write(&kernel, "end");
+    }
     let report = Report { plan: bundle.plan(), kernel: &kernel, status, boot_microseconds };
     // A line that cannot be written to is not there to be told.
     let _ = write!(arch::Serial::log(), "{report}");

@@ -6,7 +6,8 @@ use phi_abi::{DomainInfo, DomainState, DomainStatistics};
 use phi_core::{DomainIndex, Kernel};
 use phi_manifest::plan::Plan;
 
-const RECORD_SEPARATOR: char = '\u{1E}';
+/// Begins a record on the log.
+pub const RECORD_SEPARATOR: char = '\u{1E}';
 
 /// A system that ended.
 pub struct Report<'a> {
@@ -40,19 +41,24 @@ impl fmt::Display for Report<'_> {
     }
 }
 
+/// A state in one word, and the status or the number of the fault that comes with it.
+pub fn state(state: DomainState) -> (&'static str, u32) {
+    match state {
+        DomainState::Created => ("created", 0),
+        DomainState::Running => ("running", 0),
+        DomainState::Exited(status) => ("exited", u32::from(status)),
+        DomainState::Faulted { kind, .. } => ("faulted", kind as u32),
+        DomainState::Stopped => ("stopped", 0),
+    }
+}
+
 fn write_service(
     f: &mut fmt::Formatter<'_>,
     name: &str,
     info: DomainInfo,
     used: DomainStatistics,
 ) -> fmt::Result {
-    let (state, code) = match info.state {
-        DomainState::Created => ("created", 0),
-        DomainState::Running => ("running", 0),
-        DomainState::Exited(status) => ("exited", u32::from(status)),
-        DomainState::Faulted { kind, .. } => ("faulted", kind as u32),
-        DomainState::Stopped => ("stopped", 0),
-    };
+    let (state, code) = state(info.state);
     f.write_str("{\"name\":")?;
     write_text(f, name)?;
     write!(f, ",\"generation\":{},\"state\":\"{state}\",\"code\":{code}", info.generation)?;
@@ -65,7 +71,7 @@ fn write_service(
 }
 
 /// Text as JSON (RFC 8259, section 7).
-fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+pub fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char('"')?;
     for character in text.chars() {
         match character {

@@ -1,9 +1,10 @@
 //! The loop: run what ΦCore dispatches, and tell it what became of that.
 
-use crate::arch::Event;
+use crate::arch::{Call, Event, Request, take_request};
 use crate::machine::Metal;
-use crate::message;
-use phi_abi::CALLS;
+use crate::panic::refuse;
+use crate::{dump, message, short};
+use phi_abi::{CALLS, Fault, FaultKind};
 use phi_core::{Kernel, Machine, SLICE, ThreadIndex};
 
 /// No service can ever run again: all of them wait, and for nothing that time brings.
@@ -19,6 +20,7 @@ pub struct Stuck;
 /// [`Stuck`]: it has no end.
 #[inline(never)]
 pub fn run(kernel: &mut Kernel<Metal>) -> Result<u8, Stuck> {
+    short::set_up(kernel);
     let mut slice_end = None;
     let mut current = None;
     let mut next = kernel.dispatch();
@@ -52,8 +54,15 @@ pub fn run(kernel: &mut Kernel<Metal>) -> Result<u8, Stuck> {
         let timed = left.map(|left| (machine.now(), left));
         let budget = timed.map_or(u64::MAX, |(now, left)| now.saturating_add(left));
         machine.clock.set_alarm(deadline.min(slice).min(budget));
-        next = match machine.run(thread) {
-            Event::Call => call(kernel, thread),
+        let (thread, event) = short::run(kernel, thread);
+        current = Some(thread);
+        next = match event {
+            Event::Call(made) => call(kernel, thread, made),
+            Event::Undelivered => {
+                let fault = bad_message(kernel, thread);
+                kernel.fault(thread, fault);
+                kernel.dispatch()
+            }
             Event::Interrupt => {
                 if interrupted(kernel, thread, slice) {
                     slice_end = None;
@@ -75,13 +84,25 @@ pub fn run(kernel: &mut Kernel<Metal>) -> Result<u8, Stuck> {
 /// Waits for what is due next, and has ΦCore do it.
 fn idle(kernel: &mut Kernel<Metal>) -> Result<(), Stuck> {
     let Some(deadline) = kernel.next_deadline() else { return Err(Stuck) };
-    let clock = &mut kernel.machine_mut().clock;
-    while clock.now() < deadline {
+    while kernel.machine().clock.now() < deadline {
+        let clock = &mut kernel.machine_mut().clock;
         clock.set_alarm(deadline);
         clock.wait();
+        attend_request(kernel);
     }
     kernel.expire();
     Ok(())
+}
+
+/// Does what a non-maskable interrupt asked for, if one came.
+fn attend_request(kernel: &Kernel<Metal>) {
+    match take_request() {
+        None => {}
+        Some(Request::Dump) => dump::write(kernel, "request"),
+        Some(Request::HardwareError) => {
+            refuse(format_args!("the machine reports an error of its memory or its buses"))
+        }
+    }
 }
 
 /// Gives a thread that made a call what came of it. `false` when the thread's domain is gone, since the
@@ -99,22 +120,29 @@ fn deliver(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> bool {
     }
     let address = context.message();
     if message::write(&kernel.frame(thread).message, address).is_err() {
-        kernel.fault(thread, Metal::bad_message(address));
+        let fault = bad_message(kernel, thread);
+        kernel.fault(thread, fault);
         return false;
     }
     true
 }
 
+/// The fault of a thread in a call whose message is no memory that it may be.
+fn bad_message(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> Fault {
+    let address = kernel.machine_mut().context(thread).message();
+    Fault { kind: FaultKind::BadArgument, address, instruction: 0 }
+}
+
 /// Has ΦCore do what a thread asks for; gives the thread that is next.
-fn call(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> Option<ThreadIndex> {
-    let context = kernel.machine_mut().context(thread);
-    let (call, address) = (context.call(), context.message());
+fn call(kernel: &mut Kernel<Metal>, thread: ThreadIndex, call: Call) -> Option<ThreadIndex> {
+    let address = kernel.machine_mut().context(thread).message();
     let frame = kernel.frame_mut(thread);
     frame.number = call.number;
     frame.arguments = call.arguments;
     let reads = CALLS.get(call.number as usize).is_some_and(|call| call.message_in);
     if reads && message::read(&mut frame.message, address).is_err() {
-        kernel.fault(thread, Metal::bad_message(address));
+        let fault = bad_message(kernel, thread);
+        kernel.fault(thread, fault);
         return kernel.dispatch();
     }
     kernel.system_call_then_dispatch(thread)
@@ -122,6 +150,7 @@ fn call(kernel: &mut Kernel<Metal>, thread: ThreadIndex) -> Option<ThreadIndex> 
 
 /// A thread was interrupted: something may be due, or its slice over; says whether that is.
 fn interrupted(kernel: &mut Kernel<Metal>, thread: ThreadIndex, slice_end: u64) -> bool {
+    attend_request(kernel);
     let machine = kernel.machine_mut();
     machine.clock.clear_alarm();
     let now = machine.now();

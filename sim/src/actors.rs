@@ -9,7 +9,7 @@ use phi_core::{DomainIndex, MachineError, ThreadIndex};
 pub(crate) mod hostile;
 
 /// A service: what its thread does next, given how its last call ended.
-pub trait Actor {
+pub(crate) trait Actor {
     /// The next call.
     fn next(&mut self, turn: Turn<'_>) -> Call;
 }
@@ -51,7 +51,7 @@ impl Services for Actors {
             self.threads.resize_with(place + 1, || None);
         }
         self.threads[place] = Some(match role {
-            Role::Init => Box::new(Init { next: 1 }),
+            Role::Init => Box::new(Init::default()),
             Role::Server => Box::new(Server::default()),
             Role::Client => Box::new(Client),
             Role::Lender => Box::new(Lender::default()),
@@ -74,15 +74,22 @@ impl Services for Actors {
 }
 
 /// The handle of the first capability of a kind with these rights.
-fn first(turn: &Turn<'_>, kind: Kind, rights: Rights) -> Option<u64> {
+pub(crate) fn first(turn: &Turn<'_>, kind: Kind, rights: Rights) -> Option<u64> {
     let mut held = turn.ledger.held(turn.domain);
     let found = held.find(|(_, held)| held.kind == kind && held.rights.contains(rights));
     found.map(|(handle, _)| handle.0)
 }
 
 /// Starts the others, again and again, and now and then stops one.
-struct Init {
+pub(crate) struct Init {
     next: u64,
+}
+
+impl Default for Init {
+    fn default() -> Init {
+        // The first domain is that of `init` itself.
+        Init { next: 1 }
+    }
 }
 
 impl Actor for Init {
@@ -97,8 +104,7 @@ impl Actor for Init {
             }
             Some(domain) => call(Number::DomainStart, &[*domain]),
             None => {
-                // The first of them is the domain of `init` itself.
-                self.next = 1;
+                *self = Init::default();
                 match first(&turn, Kind::Signal, Rights::WAIT) {
                     Some(events) => {
                         let pause = 1 + turn.random.below(PAUSE / 10);

@@ -1,10 +1,9 @@
 //! A run as a picture: a message sequence chart in SVG. One line down for each domain, time from above,
 //! an arrow for each message that arrived.
 
-use crate::event::Event;
+use crate::event::{Event, RingEvent};
 use phi_abi::{Message, Number};
 use phi_core::ThreadIndex;
-use phi_manifest::plan::Plan;
 use std::fmt::Write;
 
 /// Points between two lines, between two rows, and above the first row.
@@ -34,10 +33,10 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// A picture of a run of `plan`.
-    pub fn new(plan: &Plan) -> Chart {
+    /// A picture of a run of domains with these names.
+    pub fn new(names: Vec<String>) -> Chart {
         Chart {
-            names: plan.services.iter().map(|service| service.name.clone()).collect(),
+            names,
             domains: Vec::new(),
             sent: Vec::new(),
             actor: None,
@@ -69,6 +68,10 @@ impl Chart {
             Event::Loaded(domain, _) => self.row(Row::Note(domain.0, "starts".into())),
             Event::Unloaded(domain) => self.row(Row::Note(domain.0, "ends".into())),
             Event::Lost(domain) => self.row(Row::Note(domain.0, "is lost".into())),
+            Event::Stalled(domain, true) => self.row(Row::Note(domain.0, "stands still".into())),
+            Event::Stalled(domain, false) => self.row(Row::Note(domain.0, "goes on".into())),
+            Event::DeviceFailed => self.row(Row::Note(1, "its device fails".into())),
+            Event::Ring(side, event) => self.ring(*side, event),
             Event::MachineFailed => self.row(Row::Note(0, "the machine refuses".into())),
             Event::Called(thread, call) => {
                 let Some(domain) = self.domain(*thread) else { return };
@@ -94,6 +97,24 @@ impl Chart {
             Event::Settled(_) => self.actor = None,
             _ => {}
         }
+    }
+
+    fn ring(&mut self, side: u16, event: &RingEvent) {
+        let text = match event {
+            RingEvent::Popped(ring, message) => {
+                let label = format!("message {:#x}", message.label);
+                return self.row(Row::Arrow(*ring, side, label));
+            }
+            RingEvent::Begins => "begins".into(),
+            RingEvent::Finished(ring) => format!("has all of ring {ring}"),
+            RingEvent::Sleeps => "sleeps".into(),
+            RingEvent::GoesOn => "goes on".into(),
+            RingEvent::WakeLost => "is not woken".into(),
+            RingEvent::Crashed => "crashes".into(),
+            RingEvent::Closed => "is closed".into(),
+            RingEvent::Pushed(_) => return,
+        };
+        self.row(Row::Note(side, text));
     }
 
     fn arrived(&mut self, thread: ThreadIndex, message: &Message) {
@@ -168,16 +189,15 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
     use crate::run::watch;
     use crate::schedule::Schedule;
     use crate::world::World;
 
     #[test]
     fn a_run_is_drawn_with_its_messages_and_answers() {
-        let (plan, _) = World::Pair.build(&mut Random::new(1));
-        let mut chart = Chart::new(&plan);
-        watch(World::Pair, &Schedule::of(1, 300), |event| chart.add(event));
+        let schedule = Schedule::of(1, 300);
+        let mut chart = Chart::new(World::Pair.members(&schedule));
+        watch(World::Pair, &schedule, |event| chart.add(event));
         let svg = chart.svg();
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         for expected in ["call 0x", "answer 0x", "starts"] {

@@ -20,8 +20,12 @@ pub struct Named {
 pub enum Event {
     /// The machine loaded a domain, which begins with these capabilities, in the plan's order.
     Loaded(DomainIndex, Vec<Named>),
+    /// Which image a domain that was just loaded runs, by its number in the plan.
+    Runs(DomainIndex, u64),
     /// The machine took a domain's address space away.
     Unloaded(DomainIndex),
+    /// A domain ends to make room for another image: what waits in its mailboxes stays.
+    Kept(DomainIndex),
     /// The machine has a thread of a domain.
     ThreadStarted(ThreadIndex, DomainIndex),
     /// The machine ended one thread.
@@ -52,10 +56,43 @@ pub enum Event {
     Lost(DomainIndex),
     /// What ΦCore says a domain uses: bytes of memory, and slots of its table.
     Usage(DomainIndex, u64, u64),
+    /// A thread posted a call: ΦCore does not know of it yet.
+    Posted(ThreadIndex),
+    /// A domain's doorbell reached ΦCore.
+    Rung(DomainIndex),
+    /// A domain is not run by the machine, whatever ΦCore says, or is again.
+    Stalled(DomainIndex, bool),
+    /// A device of the services failed.
+    DeviceFailed,
+    /// Something happened at a ring, to the side with this number.
+    Ring(u16, RingEvent),
     /// The step is over; nanoseconds since the system's start.
     Settled(u64),
     /// The system has ended with this status.
     Halted(u8),
+}
+
+/// What happens at the rings of shared memory between services.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum RingEvent {
+    /// A side begins.
+    Begins,
+    /// A message is in the ring.
+    Pushed(Message),
+    /// A message was taken from the ring of this producer.
+    Popped(u16, Message),
+    /// The consumer has learnt that this producer's ring has ended.
+    Finished(u16),
+    /// A side sleeps.
+    Sleeps,
+    /// A side that slept goes on: it was woken, or its time is over, or for no reason.
+    GoesOn,
+    /// A wake-up was lost.
+    WakeLost,
+    /// A side crashed.
+    Crashed,
+    /// A side has ended, or was closed after its crash.
+    Closed,
 }
 
 /// A call, as a thread makes it.
@@ -124,6 +161,8 @@ fn encode(event: &Event, buffer: &mut Vec<u8>) {
             }
         }
         Event::Unloaded(domain) => put(buffer, 2, &[u64::from(domain.0)]),
+        Event::Runs(domain, image) => put(buffer, 41, &[u64::from(domain.0), *image]),
+        Event::Kept(domain) => put(buffer, 40, &[u64::from(domain.0)]),
         Event::ThreadStarted(thread, domain) => {
             put(buffer, 3, &[u64::from(thread.0), u64::from(domain.0)]);
         }
@@ -167,6 +206,29 @@ fn encode(event: &Event, buffer: &mut Vec<u8>) {
         }
         Event::Settled(now) => put(buffer, 18, &[*now]),
         Event::Halted(status) => put(buffer, 19, &[u64::from(*status)]),
+        Event::Posted(thread) => put(buffer, 20, &[u64::from(thread.0)]),
+        Event::Rung(domain) => put(buffer, 21, &[u64::from(domain.0)]),
+        Event::Stalled(domain, stalled) => {
+            put(buffer, 22, &[u64::from(domain.0), u64::from(*stalled)]);
+        }
+        Event::DeviceFailed => put(buffer, 23, &[]),
+        Event::Ring(side, event) => {
+            let (kind, ring) = match event {
+                RingEvent::Begins => (0, 0),
+                RingEvent::Pushed(_) => (1, 0),
+                RingEvent::Popped(ring, _) => (2, *ring),
+                RingEvent::Finished(ring) => (3, *ring),
+                RingEvent::Sleeps => (4, 0),
+                RingEvent::GoesOn => (5, 0),
+                RingEvent::WakeLost => (6, 0),
+                RingEvent::Crashed => (7, 0),
+                RingEvent::Closed => (8, 0),
+            };
+            put(buffer, 24, &[u64::from(*side), kind, u64::from(ring)]);
+            if let RingEvent::Pushed(message) | RingEvent::Popped(_, message) = event {
+                put_message(buffer, message);
+            }
+        }
     }
 }
 

@@ -11,17 +11,27 @@
 //! - **Swarm**: each run draws the probabilities of its faults, so that some runs have none of a kind
 //!   and others many (Groce et al., "Swarm testing", ISSTA 2012).
 //!
-//! Limits: one processor; a run ends with `init`.
+//! - **Faults stop**: after the steps with faults there are none, and what must happen must happen then.
+//!
+//! `docs/simulator.md` tells of the worlds, the faults and the checkers.
+//!
+//! Limits: what happens inside a call of ΦCore, or inside one operation of a ring, is one step; a run
+//! ends with `init`.
 
 pub mod actors;
 pub mod chart;
 pub mod checkers;
+pub mod disk;
 pub mod event;
 pub mod images;
 pub mod machine;
 pub mod random;
+pub mod recording;
+mod rings;
 pub mod run;
 pub mod schedule;
 pub mod shrink;
 mod simulation;
+mod storage;
+mod watch;
 pub mod world;

@@ -1,5 +1,6 @@
 //! ΦCore's machine: virtual time, and books of what is loaded and mapped where.
 
+use crate::checkers::Violation;
 use crate::checkers::ledger::Ledger;
 use crate::event::{Call, Event, Named};
 use crate::random::Random;
@@ -53,6 +54,8 @@ pub struct Turn<'a> {
     pub ledger: &'a Ledger,
     /// What is random in this step.
     pub random: &'a mut Random,
+    /// Nanoseconds since the system's start.
+    pub now: u64,
     /// Whether the run is to come to rest: no new calls that wait for an answer.
     pub settling: bool,
 }
@@ -117,6 +120,27 @@ pub trait Services {
 
     /// What a thread does next.
     fn next(&mut self, turn: Turn<'_>) -> Act;
+
+    /// A device of theirs fails at this time; `false` where there is none.
+    fn fail(&mut self, _now: u64, _random: &mut Random) -> bool {
+        false
+    }
+
+    /// Faults have stopped.
+    fn rest(&mut self) {}
+
+    /// Whether they have done since then what they must.
+    fn has_rested(&self) -> bool {
+        true
+    }
+
+    /// The run is over: a last look.
+    fn finish(&mut self) {}
+
+    /// What must not have happened to them, if something has.
+    fn violation(&mut self) -> Option<Violation> {
+        None
+    }
 }
 
 /// The simulated machine: it does what ΦCore asks at once, or fails where it was told to.
@@ -180,6 +204,9 @@ impl<S: Services> Machine for SimMachine<S> {
             Some(Named { handle: named.handle, kind, rights })
         });
         self.events.push(Event::Loaded(domain, named.collect()));
+        if start.image > 0 {
+            self.events.push(Event::Runs(domain, start.image));
+        }
         Ok(())
     }
 

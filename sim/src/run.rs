@@ -2,12 +2,15 @@
 
 use crate::actors::Actors;
 use crate::checkers::{Checkers, Property, Violation};
+use crate::disk::DiskFaults;
 use crate::event::Event;
 use crate::images::Images;
 use crate::machine::{Services, SimMachine};
 use crate::random::Random;
+use crate::rings;
 use crate::schedule::{Schedule, Swarm};
 use crate::simulation::Simulation;
+use crate::storage::Storage;
 use crate::world::World;
 use phi_core::Kernel;
 use phi_manifest::bundle::Bundle;
@@ -23,7 +26,7 @@ pub enum Outcome {
     Crash(String),
     /// Something happened that must not.
     Safety(Violation),
-    /// Something did not happen that must: a call never ended.
+    /// Something did not happen that must: a call, or a system, did not end.
     Liveness(String),
 }
 
@@ -44,27 +47,34 @@ impl Outcome {
 pub struct Verdict {
     /// Steps of the schedule that were made.
     pub steps: u64,
+    /// Steps after them, without faults.
+    pub rest: u64,
     /// BLAKE3 of everything that happened.
     pub hash: [u8; 32],
     /// How it ended.
     pub outcome: Outcome,
 }
 
-/// Steps in which everything must have come to rest once the faults have stopped.
-pub const REST: u64 = 100_000;
+impl Verdict {
+    /// A run that was not made.
+    pub fn none() -> Verdict {
+        Verdict { steps: 0, rest: 0, hash: [0; 32], outcome: Outcome::Ok }
+    }
+}
 
-/// Runs `world` with the schedule of `seed`, `steps` long, and lets it come to rest. Where the run
-/// takes ΦCore's short way of calls, it is made a second time without, and both must be the same.
+/// Runs `world` with the schedule of `seed`, `steps` long: see [`check`].
 pub fn explore(world: World, seed: u64, steps: u64) -> Verdict {
-    let schedule = Schedule::of(seed, steps);
-    let verdict = replay(world, &schedule);
-    let mut random = Random::new(schedule.swarm);
-    let swarm = Swarm::draw(&mut random);
+    check(world, &Schedule::of(seed, steps))
+}
+
+/// Runs `world` with a schedule, and lets it come to rest. Where the run takes ΦCore's short way of
+/// calls, it is made a second time without, and both must be the same.
+pub fn check(world: World, schedule: &Schedule) -> Verdict {
+    let verdict = watch(world, schedule, |_| {});
+    let swarm = Swarm::draw(&mut Random::new(schedule.swarm));
     if swarm.short && !swarm.concurrent && verdict.outcome == Outcome::Ok {
-        let (plan, actors) = world.build(&mut random);
-        let long = Swarm { short: false, ..swarm };
-        let (other, _) = drive(&plan, actors, long, &schedule, Rest::Required, |_| {});
-        if other != verdict {
+        let long = |swarm| Swarm { short: false, ..swarm };
+        if perform(world, schedule, long, &mut |_| {}) != verdict {
             let what = "the short way of a call does something else than the long one".into();
             let violation = Violation { property: Property::Equivalence, what };
             return Verdict { outcome: Outcome::Safety(violation), ..verdict };
@@ -73,26 +83,48 @@ pub fn explore(world: World, seed: u64, steps: u64) -> Verdict {
     verdict
 }
 
-/// Runs `world` with a schedule, and lets it come to rest.
-pub fn replay(world: World, schedule: &Schedule) -> Verdict {
-    watch(world, schedule, |_| {})
+/// One run of `world` with a schedule; `watcher` is shown every event.
+pub fn watch(world: World, schedule: &Schedule, mut watcher: impl FnMut(&Event)) -> Verdict {
+    perform(world, schedule, |swarm| swarm, &mut watcher)
 }
 
-/// As [`replay`]; `watcher` is shown every event.
-pub fn watch(world: World, schedule: &Schedule, watcher: impl FnMut(&Event)) -> Verdict {
+fn perform(
+    world: World,
+    schedule: &Schedule,
+    change: impl Fn(Swarm) -> Swarm,
+    watcher: &mut dyn FnMut(&Event),
+) -> Verdict {
     let mut random = Random::new(schedule.swarm);
-    let swarm = Swarm::draw(&mut random);
-    let (plan, actors) = world.build(&mut random);
-    drive(&plan, actors, swarm, schedule, Rest::Required, watcher).0
+    let swarm = change(Swarm::draw(&mut random));
+    if world == World::Rings {
+        return rings::run(swarm, random, schedule, watcher);
+    }
+    let (plan, roles) = world.plan(&mut random);
+    if world == World::Storage {
+        let storage = Storage::new(roles, DiskFaults::draw(&mut random), false);
+        return drive(&plan, storage, swarm, schedule, Rest::Calls, watcher).0;
+    }
+    drive(&plan, Actors::new(roles), swarm, schedule, Rest::Calls, watcher).0
 }
 
-/// Whether a run ends with a phase of rest, in which every call must end.
+/// What must happen once the faults have stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rest {
-    /// It does.
-    Required,
-    /// Its services know nothing of such a phase.
-    None,
+    /// Every call ends; the services know that they are to come to rest.
+    Calls,
+    /// Every call ends that was open.
+    OldCalls,
+    /// The system ends.
+    End,
+}
+
+/// Does something that may panic; the panic's text if it does.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("a panic without a text").into()
+    })
 }
 
 /// Runs a plan and its services with a schedule; also returns what became of the machine, if ΦCore
@@ -103,16 +135,16 @@ pub(crate) fn drive<S: Services>(
     swarm: Swarm,
     schedule: &Schedule,
     rest: Rest,
-    mut watcher: impl FnMut(&Event),
+    watcher: &mut dyn FnMut(&Event),
 ) -> (Verdict, Option<Kernel<SimMachine<S>>>) {
-    let mut made = 0;
-    let run = catch_unwind(AssertUnwindSafe(|| {
+    let (mut made, mut rested) = (0, 0);
+    let run = caught(|| {
         let kernel = match Kernel::boot(SimMachine::new(services), plan) {
             Ok(kernel) => kernel,
             Err(error) => return (Outcome::Crash(error.to_string()), [0; 32], None),
         };
         let checkers = Checkers::new(plan);
-        let mut simulation = Simulation::new(kernel, checkers, swarm, &mut watcher);
+        let mut simulation = Simulation::new(kernel, checkers, swarm, watcher);
         for word in &schedule.steps {
             if simulation.is_over() {
                 break;
@@ -121,19 +153,12 @@ pub(crate) fn drive<S: Services>(
             simulation.step(&mut Random::new(*word));
         }
         let resting = Random::new(schedule.swarm.rotate_left(32));
-        let outcome = match rest {
-            Rest::Required => simulation.rest(resting),
-            Rest::None => simulation.stop(),
-        };
+        let outcome = simulation.rest(rest, resting, &mut rested);
         let (hash, kernel) = simulation.finish();
         (outcome, hash, Some(kernel))
-    }));
-    let (outcome, hash, kernel) = run.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied());
-        (Outcome::Crash(text.unwrap_or("a panic without a text").into()), [0; 32], None)
     });
-    (Verdict { steps: made, hash, outcome }, kernel)
+    let (outcome, hash, kernel) = run.unwrap_or_else(|what| (Outcome::Crash(what), [0; 32], None));
+    (Verdict { steps: made, rest: rested, hash, outcome }, kernel)
 }
 
 /// How fast a world runs.
@@ -151,11 +176,8 @@ pub struct Speed {
 /// How the run ended, if not well.
 pub fn measure(world: World, seed: u64, steps: u64) -> Result<Speed, Outcome> {
     let schedule = Schedule::of(seed, steps);
-    let mut random = Random::new(schedule.swarm);
-    let swarm = Swarm::draw(&mut random).without_faults();
-    let (plan, actors): (Plan, Actors) = world.build(&mut random);
     let start = std::time::Instant::now();
-    let (verdict, _) = drive(&plan, actors, swarm, &schedule, Rest::Required, |_| {});
+    let verdict = perform(world, &schedule, Swarm::without_faults, &mut |_| {});
     let seconds = start.elapsed().as_secs_f64();
     match verdict.outcome {
         Outcome::Ok => Ok(Speed { steps: verdict.steps, seconds }),
@@ -176,9 +198,9 @@ pub struct ImageRun {
     pub log: Vec<u8>,
 }
 
-/// Runs the images of `bundle` with a schedule, with faults or without, until the system ends or the
-/// schedule does; `watcher` is shown every event. Its services need not come to rest: only safety is
-/// checked.
+/// Runs the images of `bundle`: as long as the schedule, with faults or without, and then without
+/// faults, until the system has ended, if its manifest says when it does, else until every call has that
+/// was open. `watcher` is shown every event.
 ///
 /// # Errors
 /// Linux's, where this process cannot run images.
@@ -186,12 +208,13 @@ pub fn run_images(
     bundle: &Bundle<'_>,
     schedule: &Schedule,
     faults: bool,
-    watcher: impl FnMut(&Event),
+    mut watcher: impl FnMut(&Event),
 ) -> std::io::Result<ImageRun> {
     let drawn = Swarm::draw(&mut Random::new(schedule.swarm));
     let swarm = if faults { drawn } else { drawn.without_faults() };
     let images = Images::new(bundle)?;
-    let (verdict, kernel) = drive(bundle.plan(), images, swarm, schedule, Rest::None, watcher);
+    let rest = if bundle.plan().until.is_some() { Rest::End } else { Rest::OldCalls };
+    let (verdict, kernel) = drive(bundle.plan(), images, swarm, schedule, rest, &mut watcher);
     let machine = kernel.as_ref().map(Kernel::machine);
     Ok(ImageRun {
         verdict,

@@ -60,7 +60,7 @@ fn reduce(schedule: &mut Schedule, attempts: u64, fails: impl Fn(&Schedule) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::replay;
+    use crate::run::check;
     use crate::world::World;
 
     #[test]
@@ -88,6 +88,6 @@ mod tests {
     #[test]
     fn a_run_that_does_not_fail_stays_as_it_is() {
         let schedule = Schedule::of(1, 100);
-        assert_eq!(shrink(&schedule, 10, |schedule| replay(World::Crowd, schedule)), schedule);
+        assert_eq!(shrink(&schedule, 10, |schedule| check(World::Crowd, schedule)), schedule);
     }
 }

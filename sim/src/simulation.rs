@@ -1,44 +1,47 @@
 //! One system in a run: each step is one choice, everything that follows from it, and a look by the
 //! checkers.
 
-use crate::checkers::{Checkers, Violation};
-use crate::event::{Call, Event, Hash};
+mod doorbells;
+mod faults;
+#[cfg(test)]
+mod tests;
+
+use crate::checkers::Checkers;
+use crate::event::{Call, Event};
 use crate::machine::{Act, Services, SimMachine, Turn};
 use crate::random::Random;
-use crate::run::{Outcome, REST};
+use crate::run::{Outcome, Rest};
 use crate::schedule::Swarm;
-use phi_abi::{Fault, FaultKind, Number, Outcome as CallOutcome};
+use crate::watch::{OPEN, Waiting, Watch};
+use doorbells::{Bell, Posted};
+use faults::Stall;
+use phi_abi::Number;
 use phi_core::{DomainIndex, Frame, Kernel, ThreadIndex};
 
-/// What a frame says as long as its call has not ended. No call of ΦCore's ends so.
-const OPEN: CallOutcome = CallOutcome { status: u64::MAX, value: 0 };
+/// Steps in which actors must have come to rest once the faults have stopped.
+const REST: u64 = 100_000;
 
-/// Steps between two looks at what ΦCore counts.
-const LOOK: u64 = 64;
-
-/// A call that has not ended.
-#[derive(Clone, Copy)]
-struct Waiting {
-    thread: ThreadIndex,
-    number: u32,
-}
+/// Steps in which images must have: they do more between two calls than to come to rest.
+const IMAGES_REST: u64 = 1_000_000;
 
 /// A booted system, and what watches it.
 pub(crate) struct Simulation<'a, S: Services> {
     kernel: Kernel<SimMachine<S>>,
-    checkers: Checkers,
-    hash: Hash,
-    watcher: &'a mut dyn FnMut(&Event),
+    watch: Watch<'a>,
     swarm: Swarm,
-    dispatched: Vec<ThreadIndex>,
-    waiting: Vec<Waiting>,
+    posted: Vec<Posted>,
+    bells: Vec<Bell>,
+    stalls: Vec<Stall>,
     /// The machine's events, while they are passed on.
     events: Vec<Event>,
     /// Calls left of the time slice.
     slice: u64,
     made: u64,
+    /// The step in which the faults stopped.
+    faultless: u64,
+    /// Whether nothing can ever happen any more: nobody runs, and no time is due.
+    stuck: bool,
     settling: bool,
-    violation: Option<Violation>,
 }
 
 impl<'a, S: Services> Simulation<'a, S> {
@@ -51,17 +54,17 @@ impl<'a, S: Services> Simulation<'a, S> {
     ) -> Simulation<'a, S> {
         let mut simulation = Simulation {
             kernel,
-            checkers,
-            hash: Hash::default(),
-            watcher,
+            watch: Watch::new(checkers, watcher),
             swarm,
-            dispatched: Vec::new(),
-            waiting: Vec::new(),
+            posted: Vec::new(),
+            bells: Vec::new(),
+            stalls: Vec::new(),
             events: Vec::new(),
             slice: swarm.slice,
             made: 0,
+            faultless: 0,
+            stuck: false,
             settling: false,
-            violation: None,
         };
         simulation.collect(None);
         simulation.settled();
@@ -70,24 +73,15 @@ impl<'a, S: Services> Simulation<'a, S> {
 
     /// Whether the system has ended, or something happened that must not.
     pub(crate) fn is_over(&self) -> bool {
-        self.violation.is_some() || self.kernel.halted().is_some()
+        self.watch.violation().is_some() || self.kernel.halted().is_some()
     }
 
     /// The hash of all that happened, and the system.
     pub(crate) fn finish(mut self) -> ([u8; 32], Kernel<SimMachine<S>>) {
         if let Some(status) = self.kernel.halted() {
-            self.hash.add(&Event::Halted(status));
+            self.watch.emit(&Event::Halted(status));
         }
-        (self.hash.finish(), self.kernel)
-    }
-
-    /// Passes an event to all who look.
-    fn emit(&mut self, event: &Event) {
-        self.hash.add(event);
-        (self.watcher)(event);
-        if self.violation.is_none() {
-            self.violation = self.checkers.observe(event).err();
-        }
+        (self.watch.hash(), self.kernel)
     }
 
     /// One step.
@@ -100,88 +94,27 @@ impl<'a, S: Services> Simulation<'a, S> {
     }
 
     fn settled(&mut self) {
-        if self.made.is_multiple_of(LOOK) {
-            self.look();
-        }
-        let now = self.kernel.machine().clock;
-        self.emit(&Event::Settled(now));
+        self.watch.settled(&self.kernel, self.kernel.machine().clock);
+        self.complain();
     }
 
-    /// Shows the checkers what ΦCore counts.
-    fn look(&mut self) {
-        for domain in self.checkers.running() {
-            let statistics = self.kernel.statistics(domain);
-            self.emit(&Event::Usage(domain, statistics.memory, statistics.handles));
-        }
-    }
-
-    /// Maybe a fault of the machine; whether there was one that takes the step.
-    fn fault(&mut self, random: &mut Random) -> bool {
-        let mut place = random.below(1 << 16);
-        let mut drawn = |probability: u64| {
-            let hit = place < probability;
-            place = if hit { u64::MAX } else { place - probability };
-            hit
-        };
-        let swarm = self.swarm;
-        let failures = &mut self.kernel.machine_mut().failures;
-        if drawn(swarm.load) {
-            failures.load = 1;
-        } else if drawn(swarm.thread_start) {
-            failures.thread_start = 1;
-        } else if drawn(swarm.region_create) {
-            failures.region_create = 1;
-        } else if drawn(swarm.map) {
-            failures.map = 1 + random.below(3) as u32;
-        } else if drawn(swarm.lost) {
-            self.lose(random);
-            return true;
-        } else if drawn(swarm.jump) {
-            let most = 1 << (8 + random.below(20));
-            let jump = random.below(most);
-            self.kernel.machine_mut().clock += jump;
-            self.expire();
-            return true;
-        } else if drawn(swarm.interrupt) {
-            if let Some(thread) = random.choose(&self.dispatched) {
-                self.interrupt(thread, random.once_in(2));
-            }
-            return true;
-        }
-        false
-    }
-
-    /// Loses a domain, but never `init`: the run would be over.
-    fn lose(&mut self, random: &mut Random) {
-        let running: Vec<DomainIndex> =
-            self.checkers.running().into_iter().filter(|domain| domain.0 != 0).collect();
-        if let Some(domain) = random.choose(&running) {
-            self.emit(&Event::Lost(domain));
-            let fault = Fault { kind: FaultKind::Killed, address: 0, instruction: 0 };
-            self.kernel.domain_lost(domain, fault);
-            self.collect(None);
-        }
-    }
-
-    /// Takes a dispatched thread back: to the end of its priority's queue, or to the front.
-    fn interrupt(&mut self, thread: ThreadIndex, end: bool) {
-        match end {
-            true => self.kernel.preempt(thread),
-            false => self.kernel.put_back(thread),
-        }
-        self.dispatched.retain(|other| *other != thread);
-        self.emit(&Event::Preempted(thread));
+    /// Takes note of what the services say must not have happened.
+    fn complain(&mut self) {
+        self.watch.complain(self.kernel.machine_mut().services.violation());
     }
 
     /// Lets threads go on as the run's machine would, and one of them make a call.
     fn go_on(&mut self, random: &mut Random) {
-        while self.swarm.concurrent || self.dispatched.is_empty() {
+        while self.swarm.concurrent || self.watch.dispatched.is_empty() {
             match self.kernel.dispatch() {
-                Some(thread) => self.goes_on(thread),
+                Some(thread) => self.watch.goes_on(&self.kernel, thread),
                 None => break,
             }
         }
-        match random.choose(&self.dispatched) {
+        if !(self.posted.is_empty() && self.bells.is_empty() && self.stalls.is_empty()) {
+            return self.go_on_posted(random);
+        }
+        match random.choose(&self.watch.dispatched) {
             Some(thread) => self.act(thread, random),
             None => self.idle(),
         }
@@ -189,7 +122,9 @@ impl<'a, S: Services> Simulation<'a, S> {
 
     /// Nothing is ready: time passes until something is due.
     fn idle(&mut self) {
-        if let Some(due) = self.kernel.next_deadline() {
+        let due = self.kernel.next_deadline();
+        self.stuck = due.is_none();
+        if let Some(due) = due {
             let clock = &mut self.kernel.machine_mut().clock;
             *clock = due.max(*clock);
             self.expire();
@@ -201,21 +136,10 @@ impl<'a, S: Services> Simulation<'a, S> {
         self.collect(None);
         // On one processor, what has become ready may be more urgent.
         if !self.swarm.concurrent
-            && let Some(thread) = self.dispatched.first()
+            && let Some(thread) = self.watch.dispatched.first()
         {
             self.interrupt(*thread, false);
         }
-    }
-
-    /// ΦCore lets a thread go on.
-    fn goes_on(&mut self, thread: ThreadIndex) {
-        // That a sleep has ended shows only now.
-        if let Some(place) = self.waiting.iter().position(|waiting| waiting.thread == thread) {
-            self.waiting.swap_remove(place);
-            self.emit(&Event::Ended(thread, self.kernel.frame(thread).outcome, None));
-        }
-        self.emit(&Event::Dispatched(thread));
-        self.dispatched.push(thread);
     }
 
     /// Lets a dispatched thread do what it does next.
@@ -229,19 +153,34 @@ impl<'a, S: Services> Simulation<'a, S> {
             domain,
             outcome,
             message: message_out.then_some(&message),
-            ledger: self.checkers.ledger(),
+            ledger: self.watch.ledger(),
             random,
+            now: self.kernel.machine().clock,
             settling: self.settling,
         };
         let act = self.kernel.machine_mut().services.next(turn);
+        if self.swarm.posted {
+            self.collect(None);
+            self.post(thread, domain, act, random);
+        } else {
+            self.serve(thread, domain, act);
+        }
+        self.time_passes(cost);
+    }
+
+    /// ΦCore learns what a thread has done.
+    fn serve(&mut self, thread: ThreadIndex, domain: DomainIndex, act: Act) {
         match act {
             Act::Call(call) => self.call(thread, call),
             Act::Fault(fault) => {
-                self.emit(&Event::Lost(domain));
+                self.watch.emit(&Event::Lost(domain));
                 self.kernel.fault(thread, fault);
                 self.collect(None);
             }
         }
+    }
+
+    fn time_passes(&mut self, cost: u64) {
         let machine = self.kernel.machine_mut();
         machine.clock += cost;
         let now = machine.clock;
@@ -251,12 +190,10 @@ impl<'a, S: Services> Simulation<'a, S> {
     }
 
     fn call(&mut self, thread: ThreadIndex, call: Call) {
-        self.emit(&Event::Called(thread, call));
+        self.watch.called(thread, call);
         let Call { number, arguments, message } = call;
         let frame = Frame { number, arguments, message, outcome: OPEN, message_out: false };
         *self.kernel.frame_mut(thread) = frame;
-        self.dispatched.retain(|other| *other != thread);
-        self.waiting.push(Waiting { thread, number });
         let next = if self.swarm.short && !self.swarm.concurrent {
             self.kernel.system_call_then_dispatch(thread)
         } else {
@@ -265,99 +202,102 @@ impl<'a, S: Services> Simulation<'a, S> {
         };
         self.collect(Some((thread, number)));
         if let Some(next) = next {
-            self.goes_on(next);
-            self.slice = self.slice.saturating_sub(1);
-            if self.slice == 0 {
-                self.slice = self.swarm.slice;
-                self.interrupt(next, true);
-            }
+            self.watch.goes_on(&self.kernel, next);
+            self.slice_used(next);
         }
     }
 
-    /// Passes on what ΦCore asked of the machine, and which calls have ended.
-    fn collect(&mut self, actor: Option<(ThreadIndex, u32)>) {
+    /// A thread has used one more part of its slice.
+    fn slice_used(&mut self, thread: ThreadIndex) {
+        self.slice = self.slice.saturating_sub(1);
+        if self.slice == 0 {
+            self.slice = self.swarm.slice;
+            self.interrupt(thread, true);
+        }
+    }
+
+    /// Passes on what ΦCore asked of the machine, and which calls have ended: after the call `made`, if
+    /// it was one that ΦCore was fed with.
+    fn collect(&mut self, made: Option<(ThreadIndex, u32)>) {
         let mut events = std::mem::take(&mut self.events);
         std::mem::swap(&mut events, &mut self.kernel.machine_mut().events);
         for event in &events {
-            match event {
-                Event::Unloaded(domain) => {
-                    let ledger = self.checkers.ledger();
-                    let gone = |thread: ThreadIndex| ledger.domain_of(thread) == Some(*domain);
-                    self.dispatched.retain(|thread| !gone(*thread));
-                    self.waiting.retain(|waiting| !gone(waiting.thread));
-                }
-                Event::ThreadStopped(thread) => {
-                    self.waiting.retain(|waiting| waiting.thread != *thread);
-                }
-                _ => {}
+            if let Event::Unloaded(domain) = event {
+                self.posted.retain(|posted| posted.domain != *domain);
             }
-            self.emit(event);
         }
+        self.watch.collect(&self.kernel, &events, made);
         events.clear();
         self.events = events;
-        // Of an answer, the caller is first: what it got was given before the server went on.
-        let answer =
-            |number| number == Number::Reply as u32 || number == Number::ReplyReceive as u32;
-        match actor {
-            Some((thread, number)) if !answer(number) => {
-                self.ended(|waiting| waiting.thread == thread);
-            }
-            Some((thread, _)) => self.ended(|waiting| waiting.thread != thread),
-            None => {}
-        }
-        self.ended(|_| true);
     }
 
-    /// Shows which of these calls have ended.
-    fn ended(&mut self, which: impl Fn(&Waiting) -> bool) {
-        let mut place = 0;
-        while let Some(waiting) = self.waiting.get(place).copied() {
-            let Frame { outcome, message_out, message, .. } = self.kernel.frame(waiting.thread);
-            let open = *outcome == OPEN || waiting.number == Number::ThreadSleep as u32;
-            if open || !which(&waiting) {
-                place += 1;
-                continue;
-            }
-            let event = Event::Ended(waiting.thread, *outcome, message_out.then_some(*message));
-            self.waiting.remove(place);
-            self.emit(&event);
-        }
-    }
-
-    /// The run is over where it is: what the checkers say of it.
-    pub(crate) fn stop(&mut self) -> Outcome {
-        self.look();
-        self.violation.take().map_or(Outcome::Ok, Outcome::Safety)
-    }
-
-    /// Stops all faults and lets the system come to rest: every call must end.
-    pub(crate) fn rest(&mut self, mut random: Random) -> Outcome {
-        self.settling = true;
-        self.swarm = self.swarm.without_faults();
-        self.kernel.machine_mut().failures = crate::machine::Failures::default();
-        for _ in 0..REST {
-            let calls = |waiting: &Waiting| waiting.number == Number::Call as u32;
-            let open = self.waiting.iter().any(calls);
-            if self.is_over() || !open {
+    /// Stops all faults and lets the system go on until what `rest` asks for has happened; counts its
+    /// steps in `made`.
+    pub(crate) fn rest(&mut self, rest: Rest, mut random: Random, made: &mut u64) -> Outcome {
+        self.end_faults();
+        self.settling = rest == Rest::Calls;
+        self.faultless = self.watch.steps();
+        for _ in 0..rest.steps() {
+            if self.is_over() || self.stuck || self.has_come_to(rest) {
                 break;
             }
+            *made += 1;
             let mut word = Random::new(random.word());
             self.step(&mut word);
         }
-        self.look();
-        if let Some(violation) = self.violation.take() {
-            return Outcome::Safety(violation);
+        self.watch.look(&self.kernel);
+        self.kernel.machine_mut().services.finish();
+        self.complain();
+        if let Some(violation) = self.watch.violation() {
+            return Outcome::Safety(violation.clone());
         }
-        let call = self.waiting.iter().find(|waiting| waiting.number == Number::Call as u32);
-        match call {
-            Some(waiting) if self.kernel.halted().is_none() => {
-                let thread = waiting.thread.0;
-                let domain = self.kernel.domain_of(waiting.thread).0;
-                Outcome::Liveness(format!(
-                    "the call of thread {thread} of domain {domain} has not ended after {REST} steps"
-                ))
+        if self.kernel.halted().is_some() || self.has_come_to(rest) {
+            return Outcome::Ok;
+        }
+        Outcome::Liveness(self.open(rest))
+    }
+
+    /// Whether what `rest` asks for has happened.
+    fn has_come_to(&self, rest: Rest) -> bool {
+        match rest {
+            Rest::End => false,
+            Rest::Calls | Rest::OldCalls => {
+                self.kernel.machine().services.has_rested() && self.awaited(rest).is_none()
             }
-            _ => Outcome::Ok,
+        }
+    }
+
+    /// A call that must end before the system has come to `rest`.
+    fn awaited(&self, rest: Rest) -> Option<&Waiting> {
+        self.watch.waiting.iter().find(|waiting| {
+            let old = waiting.since < self.faultless;
+            waiting.number == Number::Call as u32 && (old || rest == Rest::Calls)
+        })
+    }
+
+    /// What has not happened.
+    fn open(&self, rest: Rest) -> String {
+        let within = match self.stuck {
+            true => "and nobody runs any more".into(),
+            false => format!("{} steps after the last fault", rest.steps()),
+        };
+        match self.awaited(rest) {
+            Some(waiting) => {
+                let (thread, domain) = (waiting.thread.0, self.kernel.domain_of(waiting.thread).0);
+                format!("a call of thread {thread} of domain {domain} has not ended, {within}")
+            }
+            None if rest == Rest::End => format!("the system has not ended, {within}"),
+            None => format!("not every service got through, {within}"),
+        }
+    }
+}
+
+impl Rest {
+    /// Steps in which it must have come.
+    const fn steps(self) -> u64 {
+        match self {
+            Rest::Calls => REST,
+            Rest::OldCalls | Rest::End => IMAGES_REST,
         }
     }
 }

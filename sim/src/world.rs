@@ -1,7 +1,8 @@
 //! The worlds of actors: plans, and what each domain does.
 
-use crate::actors::Actors;
 use crate::random::Random;
+use crate::rings;
+use crate::schedule::Schedule;
 use phi_abi::layout::{IMAGE_OFFSET, PAGE, WINDOWS_BASE, window};
 use phi_abi::{CONSOLE_LOG, Kind, Rights};
 use phi_manifest::plan::{
@@ -28,17 +29,59 @@ pub enum Role {
 }
 
 /// Which world.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum World {
     /// `init`, a server, a client, a lender, and three that do anything.
     Crowd,
     /// `init`, a server and a client: for measuring.
     Pair,
+    /// `init`, the driver of a block device, and two clients that keep logs on it.
+    Storage,
+    /// Two producers and a consumer, over the rings of shared memory alone: no ΦCore.
+    Rings,
 }
 
 impl World {
-    /// Its plan and its services; what is not fixed comes from `random`.
-    pub fn build(self, random: &mut Random) -> (Plan, Actors) {
+    /// All of them.
+    pub const ALL: [World; 4] = [World::Crowd, World::Pair, World::Storage, World::Rings];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            World::Crowd => "crowd",
+            World::Pair => "pair",
+            World::Storage => "storage",
+            World::Rings => "rings",
+        }
+    }
+
+    /// What is in it, in a few words.
+    pub const fn description(self) -> &'static str {
+        match self {
+            World::Crowd => "a server, a client, a lender, and three that do anything",
+            World::Pair => "a server and a client",
+            World::Storage => "a driver with a failing disk, and two clients with logs on it",
+            World::Rings => "producers and a consumer over the rings of shared memory",
+        }
+    }
+
+    /// The world of that name.
+    pub fn named(name: &str) -> Option<World> {
+        World::ALL.into_iter().find(|world| world.name() == name)
+    }
+
+    /// The names of its domains.
+    pub fn members(self, schedule: &Schedule) -> Vec<String> {
+        if self == World::Rings {
+            return rings::members();
+        }
+        let (plan, _) = self.plan(&mut Random::new(schedule.swarm));
+        plan.services.into_iter().map(|service| service.name).collect()
+    }
+
+    /// Its plan, and what its domains do; what is not fixed comes from `random`. Empty for
+    /// [`World::Rings`].
+    pub fn plan(self, random: &mut Random) -> (Plan, Vec<Role>) {
         let mut roles = vec![Role::Init, Role::Server, Role::Client];
         if self == World::Crowd {
             roles.push(Role::Lender);
@@ -47,7 +90,25 @@ impl World {
                 roles.push(Role::Hostile { rate });
             }
         }
-        (plan(&roles, random), Actors::new(roles))
+        match self {
+            World::Storage => roles.push(Role::Client),
+            World::Rings => roles.clear(),
+            World::Crowd | World::Pair => {}
+        }
+        (plan(&roles, random), roles)
+    }
+}
+
+impl Role {
+    /// What its domain is called.
+    const fn name(self) -> &'static str {
+        match self {
+            Role::Init => "init",
+            Role::Server => "server",
+            Role::Client => "client",
+            Role::Lender => "lender",
+            Role::Hostile { .. } => "any",
+        }
     }
 }
 
@@ -121,12 +182,16 @@ fn service(roles: &[Role], index: usize, random: &mut Random) -> ServicePlan {
     let restart = RestartPlan {
         policy: RestartPolicy::Never,
         backoff: 0,
+        longest: 0,
         maximum: 0,
         then: AfterRestarts::Hold,
     };
     ServicePlan {
-        name: format!("{index}"),
+        state: 0,
+        replacement: None,
+        name: format!("{}-{index}", roles[index].name()),
         image: image(index),
+        driver: None,
         window: window(index),
         stack: PAGE,
         heap: PAGE,

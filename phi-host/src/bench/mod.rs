@@ -1,14 +1,23 @@
-//! `phi-host bench ipc`: what a call and a message cost, here and beside what people use instead.
+//! `phi-host bench`: what a call and a message cost, here and beside what people use instead, and what
+//! the sites for tracers cost.
 //!
 //! The images of `tests/benchmark` measure themselves on every machine; the peers are measured in
 //! the same run, pinned alike. On bare metal QEMU counts instructions (`-icount shift=0`), which two
 //! runs repeat exactly.
 
-mod peers;
+pub mod disk;
+pub mod one_way;
+pub mod peers;
+pub mod plot;
+pub mod probes;
+pub mod promises;
+pub mod revocation;
+pub mod side_by_side;
+pub mod start;
 
 use std::path::Path;
 
-pub use peers::{PEER_WORD, peer_main};
+use peers::Program;
 
 use crate::table::{Align, Table};
 use serde_json::{Value, json};
@@ -53,16 +62,6 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Of `samples`, in any order; all zero without samples.
-    pub fn of(mut samples: Vec<u64>) -> Distribution {
-        samples.sort_unstable();
-        let at = |percent: usize| {
-            let index = samples.len().saturating_sub(1) * percent / 100;
-            samples.get(index).copied().unwrap_or_default() as f64
-        };
-        Distribution { min: at(0), p50: at(50), p99: at(99) }
-    }
-
     fn from_json(value: &Value, scale: f64) -> Option<Distribution> {
         let field = |name: &str| Some(value.get(name)?.as_f64()? * scale);
         Some(Distribution { min: field("min")?, p50: field("p50")?, p99: field("p99")? })
@@ -70,6 +69,76 @@ impl Distribution {
 
     fn json(&self) -> Value {
         json!({ "min": self.min, "p50": self.p50, "p99": self.p99 })
+    }
+}
+
+/// What a system that measures printed.
+///
+/// # Errors
+/// It is no JSON.
+pub fn parsed(output: &[u8]) -> Result<Value, BenchError> {
+    let broken = |_| BenchError::Output(String::from_utf8_lossy(output).into_owned());
+    serde_json::from_slice(output).map_err(broken)
+}
+
+/// The fields of one measurement, in one unit.
+pub struct Times<'a> {
+    value: &'a Value,
+    scale: f64,
+}
+
+impl<'a> Times<'a> {
+    /// In nanoseconds: the measurement says how many ticks of the counter took how long.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn new(value: &'a Value) -> Result<Times<'a>, BenchError> {
+        let ticks = Times::as_they_are(value);
+        let scale = ticks.number("nanoseconds")? / ticks.number("ticks")?.max(1.0);
+        Ok(Times { value, scale })
+    }
+
+    /// In ticks of the counter, which are instructions where QEMU counts them.
+    pub fn as_they_are(value: &'a Value) -> Times<'a> {
+        Times { value, scale: 1.0 }
+    }
+
+    fn broken(&self) -> BenchError {
+        BenchError::Output(self.value.to_string())
+    }
+
+    /// One field that is a number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn number(&self, name: &str) -> Result<f64, BenchError> {
+        let number = self.value.get(name).and_then(Value::as_f64);
+        number.map(|number| number * self.scale).ok_or_else(|| self.broken())
+    }
+
+    /// One field that is a distribution.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn distribution(&self, name: &str) -> Result<Distribution, BenchError> {
+        let field = self.value.get(name);
+        let distribution = field.and_then(|field| Distribution::from_json(field, self.scale));
+        distribution.ok_or_else(|| self.broken())
+    }
+
+    /// A field of fields that are distributions, each under a number, in the order of those.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn by_number(&self, name: &str) -> Result<Vec<(u64, Distribution)>, BenchError> {
+        let fields = self.value.get(name).and_then(Value::as_object);
+        let fields = fields.ok_or_else(|| self.broken())?.iter().map(|(number, field)| {
+            Some((number.parse().ok()?, Distribution::from_json(field, self.scale)?))
+        });
+        let mut fields: Vec<(u64, Distribution)> =
+            fields.collect::<Option<_>>().ok_or_else(|| self.broken())?;
+        fields.sort_by_key(|(number, _)| *number);
+        Ok(fields)
     }
 }
 
@@ -112,30 +181,27 @@ impl Unit {
 
 impl Row {
     /// Of what the benchmark system printed.
+    ///
+    /// # Errors
+    /// It is no measurement.
     pub fn from_output(
         name: &str,
         processors: usize,
         unit: Unit,
         output: &[u8],
     ) -> Result<Row, BenchError> {
-        let broken = || BenchError::Output(String::from_utf8_lossy(output).into_owned());
-        let value: Value = serde_json::from_slice(output).map_err(|_| broken())?;
-        let number = |name: &str| value.get(name).and_then(Value::as_f64).ok_or_else(broken);
-        let scale = match unit {
-            Unit::Nanoseconds => number("nanoseconds")? / number("ticks")?.max(1.0),
-            Unit::Instructions => 1.0,
-        };
-        let distribution = |name: &str| {
-            let field = value.get(name).and_then(|value| Distribution::from_json(value, scale));
-            field.ok_or_else(broken)
+        let value = parsed(output)?;
+        let times = match unit {
+            Unit::Nanoseconds => Times::new(&value)?,
+            Unit::Instructions => Times::as_they_are(&value),
         };
         Ok(Row {
             name: name.into(),
             processors,
-            round_trip: distribution("round_trip")?,
-            call: Some(distribution("call")?),
-            reply: Some(distribution("reply")?),
-            one_way: Some(number("one_way")? * scale),
+            round_trip: times.distribution("round_trip")?,
+            call: Some(times.distribution("call")?),
+            reply: Some(times.distribution("reply")?),
+            one_way: Some(times.number("one_way")?),
             unit,
         })
     }
@@ -195,17 +261,51 @@ pub fn pinned<T>(
     result.map(Some)
 }
 
-/// The peers' rows, on `processors` processors.
-pub fn peer_rows(processors: usize, rounds: usize) -> Result<Vec<Row>, BenchError> {
-    Ok(vec![
-        Row::of_peer("pipe", processors, peers::pipe(rounds)?),
-        Row::of_peer("Unix seqpacket", processors, peers::seqpacket(rounds)?),
-    ])
+/// For as long as it lasts, this process and those that it starts run before all others of the computer,
+/// first in, first out, if Linux allows that.
+pub struct FirstInFirstOut(nix::Result<()>);
+
+impl FirstInFirstOut {
+    /// Begins.
+    pub fn begin() -> FirstInFirstOut {
+        FirstInFirstOut(crate::linux::scheduling::set_first_in_first_out(true))
+    }
+
+    /// Why Linux does not allow it, if so.
+    pub fn refusal(&self) -> Option<String> {
+        self.0.err().map(|error| error.desc().to_string())
+    }
 }
 
-/// The manifest of the system that measures, below the project's folder.
-pub fn system(project: &Path) -> std::path::PathBuf {
-    project.join("tests/benchmark/phi.toml")
+impl Drop for FirstInFirstOut {
+    fn drop(&mut self) {
+        if self.0.is_ok() {
+            // Who may ask for more may ask for less.
+            let _ = crate::linux::scheduling::set_first_in_first_out(false);
+        }
+    }
+}
+
+/// The peers' rows, on `processors` processors.
+///
+/// # Errors
+/// A peer cannot be measured.
+pub fn peer_rows(
+    program: &Program,
+    processors: usize,
+    rounds: usize,
+) -> Result<Vec<Row>, BenchError> {
+    let row = |name: &str, peer: &str| {
+        let value = program.measure(peer, "round-trip", rounds)?;
+        let times = Times::new(&value)?;
+        Ok(Row::of_peer(name, processors, times.distribution("round_trip")?))
+    };
+    Ok(vec![row("pipe", "pipe")?, row("Unix seqpacket", "seqpacket")?])
+}
+
+/// The manifest of a system that measures, below the project's folder.
+pub fn system(project: &Path, manifest: &str) -> std::path::PathBuf {
+    project.join("tests/benchmark").join(manifest)
 }
 
 /// The rows as a table.
@@ -255,9 +355,13 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_samples() {
-        let distribution = Distribution::of((1..=100).rev().collect());
-        assert_eq!((distribution.min, distribution.p50, distribution.p99), (1.0, 50.0, 99.0));
-        assert_eq!(Distribution::of(Vec::new()).p99, 0.0);
+    fn fields_under_numbers_come_in_order() {
+        let value = json!({ "nanoseconds": 10, "ticks": 20, "sizes": {
+            "100": { "min": 2, "p50": 4, "p99": 6 }, "20": { "min": 1, "p50": 2, "p99": 3 },
+        } });
+        let sizes = Times::new(&value).unwrap().by_number("sizes").unwrap();
+        assert_eq!(sizes[0], (20, Distribution { min: 0.5, p50: 1.0, p99: 1.5 }));
+        assert_eq!(sizes[1].0, 100);
+        assert!(Times::new(&value).unwrap().by_number("ticks").is_err());
     }
 }

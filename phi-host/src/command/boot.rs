@@ -1,16 +1,24 @@
 //! `phi-host boot`.
 
 use super::SourceArguments;
-use super::session::{Machine, Style};
-use crate::failure::Failure;
-use crate::{qemu, system};
+use super::session::{Machine, Style, without_host_drivers};
+use crate::failure::{Failure, Kind};
+use crate::symbols::Symbols;
+use crate::{disk, qemu};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
-The transcript goes to standard output, the log to standard error.
+The transcript goes to standard output, the log to standard error. A disk that `phi-host image --disk` wrote
+is booted by UEFI. SIGUSR1 asks the kernel for a dump; docs/booting.md has more.
 
 Examples:
   phi-host boot examples/wordcount --input text=README.md
-  phi-host boot --memory 512 --stats wordcount.bundle";
+  phi-host boot examples/wordcount --input text=README.md --uefi
+  phi-host boot --memory 512 --stats wordcount.bundle
+  phi-host boot wordcount.disk
+  phi-host boot examples/wordcount --input text=README.md --gdb";
 
 /// Run a system on the bare-metal kernel, in QEMU
 #[derive(clap::Args, Debug)]
@@ -18,9 +26,18 @@ Examples:
 pub struct Boot {
     #[command(flatten)]
     source: SourceArguments,
-    /// MiB of memory; by default as much as the bundle and the quotas need
+    /// MiB of memory; by default as much as the bundle and the quotas need, and for a disk 1024
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
     memory: Option<u32>,
+    /// Boot from a disk by UEFI firmware, as most computers do
+    #[arg(long)]
+    uefi: bool,
+    /// Wait for gdb before the first instruction, and print how to start it
+    #[arg(long)]
+    gdb: bool,
+    /// Keep the kernel's last dump in this file: at the system's end, on SIGUSR1, or after a bug of its own
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
     #[command(flatten)]
     style: Style,
 }
@@ -31,10 +48,48 @@ impl Boot {
     /// # Errors
     /// Any [`Failure`].
     pub fn perform(&self) -> Result<u8, Failure> {
-        let loaded = system::load(&self.source.system, &self.source.inputs)?;
+        // What cannot be opened is the manifest's matter.
+        if let Ok(mut file) = File::open(&self.source.system)
+            && disk::is_disk(&mut file).unwrap_or(false)
+        {
+            return self.boot_disk(&file);
+        }
+        let loaded = self.source.load()?;
         let bundle = loaded.bundle()?;
-        let kernel = qemu::kernel(&loaded.project()?)?;
-        let options = qemu::Options { memory: self.memory, count_instructions: false };
-        Machine::Metal(&kernel, options).present(&bundle, &self.style)
+        without_host_drivers(&bundle)?;
+        let project = loaded.project()?;
+        let kernel = qemu::kernel(&project)?;
+        let loader = self.uefi.then(|| qemu::loader(&project)).transpose()?;
+        let symbols = loaded.symbols(&bundle, Some(&kernel));
+        let options = qemu::Options { loader, ..self.options() };
+        Machine::Metal(&kernel, options).present(&bundle, &symbols, &self.style)
+    }
+
+    fn options(&self) -> qemu::Options {
+        let (memory, dump) = (self.memory, self.dump.clone());
+        qemu::Options { memory, debugger: self.gdb, dump, ..qemu::Options::default() }
+    }
+
+    fn boot_disk(&self, file: &File) -> Result<u8, Failure> {
+        let name = &self.source.system;
+        if let Some(input) = self.source.inputs.first() {
+            let what = format!("a disk has its inputs on it already: `{}`", input.name);
+            return Err(Failure::new(Kind::Mistake, what)
+                .in_file(name)
+                .help("leave --input out, or name the system's folder"));
+        }
+        if let Some(replacement) = self.source.replacements.first() {
+            let what = format!("a disk is finished: `{}` keeps its image", replacement.service);
+            return Err(Failure::new(Kind::Mistake, what)
+                .in_file(name)
+                .help("leave --replace out, or name the system's folder"));
+        }
+        let mut transcript = Vec::new();
+        let output: &mut dyn Write =
+            if self.style.json { &mut transcript } else { &mut io::stdout() };
+        let (symbols, log) = (Symbols::default(), &mut io::stderr());
+        let report = qemu::boot_disk(file, &self.options(), &symbols, output, log)?;
+        let name = name.display().to_string();
+        self.style.print(&name, "bare metal", &report, &transcript, None)
     }
 }

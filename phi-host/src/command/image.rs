@@ -2,20 +2,23 @@
 
 use super::{print, print_json};
 use crate::failure::{Failure, Kind};
-use crate::images;
 use crate::system::{InputFile, System};
+use crate::{disk, images, qemu};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
-Prints, for each image, the BLAKE3 of the ELF file as built, its bytes, and its name. A bundle needs a
-file for every input.
+Prints, for each image, the BLAKE3 of the ELF file as built, its bytes, and its name. A bundle and a disk
+need a file for every input. A disk boots computers with UEFI; docs/booting.md says how.
 
 Examples:
   phi-host image examples/wordcount
-  phi-host image examples/wordcount --input text=README.md --output wordcount.bundle";
+  phi-host image examples/wordcount --input text=README.md --output wordcount.bundle
+  phi-host image examples/wordcount --input text=README.md --disk wordcount.disk";
 
-/// Build the service images, print their hashes, and write a bundle
+/// Build the service images, print their hashes, and write a bundle or a bootable disk
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Image {
@@ -28,6 +31,9 @@ pub struct Image {
     /// Write the bundle to this file
     #[arg(long, value_name = "BUNDLE")]
     output: Option<PathBuf>,
+    /// Write a bootable disk with the bundle and the bare-metal kernel to this file
+    #[arg(long, value_name = "DISK")]
+    disk: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -40,10 +46,10 @@ impl Image {
     /// Any [`Failure`].
     pub fn perform(&self) -> Result<u8, Failure> {
         let system = System::open(&self.system)?;
-        let bundled = self.output.is_some() || !self.inputs.is_empty();
+        let bundled = self.output.is_some() || self.disk.is_some() || !self.inputs.is_empty();
         let inputs = if bundled { Some(system.inputs(&self.inputs)?) } else { None };
         let images = system.images()?;
-        let bundle = inputs.map(|inputs| system.bundle(&images, &inputs)).transpose()?;
+        let bundle = inputs.map(|inputs| system.bundle(&images, &inputs, &[])).transpose()?;
         if let (Some(file), Some(bundle)) = (&self.output, &bundle) {
             std::fs::write(file, bundle).map_err(|error| {
                 Failure::new(Kind::Computer, format!("the bundle cannot be written: {error}"))
@@ -51,29 +57,72 @@ impl Image {
                     .help("name a file in a folder that you may write to, with room for it")
             })?;
         }
+        let disk = match (&self.disk, &bundle) {
+            (Some(file), Some(bundle)) => Some(write_disk(&system, bundle, file)?),
+            _ => None,
+        };
+        let written = Written { bundle: bundle.as_deref(), disk };
         match self.json {
-            true => print_json(&as_json(&images, bundle.as_deref()))?,
-            false => print(&lines(&images, bundle.as_deref()))?,
+            true => print_json(&as_json(&images, &written))?,
+            false => print(&lines(&images, &written))?,
         }
         Ok(0)
     }
 }
 
-fn lines(images: &[images::Image], bundle: Option<&[u8]>) -> String {
+/// What was built besides the images.
+struct Written<'a> {
+    bundle: Option<&'a [u8]>,
+    /// The disk's hash and its bytes.
+    disk: Option<(blake3::Hash, u64)>,
+}
+
+/// Writes a bootable disk to `file`; gives its hash and its bytes.
+fn write_disk(system: &System, bundle: &[u8], file: &Path) -> Result<(blake3::Hash, u64), Failure> {
+    let project = system.project()?;
+    let read = |file: PathBuf| {
+        std::fs::read(&file).map_err(|error| {
+            Failure::new(Kind::Computer, format!("what was built cannot be read: {error}"))
+                .in_file(&file)
+                .help("build it again")
+        })
+    };
+    let (loader, kernel) = (read(qemu::loader(&project)?)?, read(qemu::kernel(&project)?)?);
+    let content = disk::Content { loader: &loader, kernel: &kernel, bundle, command_line: "" };
+    let write = || {
+        let mut options = File::options();
+        let mut disk = options.read(true).write(true).create(true).truncate(true).open(file)?;
+        disk::write(&mut disk, &content)?;
+        disk.rewind()?;
+        let mut hasher = blake3::Hasher::new();
+        let bytes = io::copy(&mut disk, &mut hasher)?;
+        Ok((hasher.finalize(), bytes))
+    };
+    write().map_err(|error: io::Error| {
+        Failure::new(Kind::Computer, format!("the disk cannot be written: {error}"))
+            .in_file(file)
+            .help("name a file in a folder that you may write to, with room for it")
+    })
+}
+
+fn lines(images: &[images::Image], written: &Written<'_>) -> String {
     let mut text = String::new();
-    let mut line = |hash: &str, size: usize, name: &str| {
+    let mut line = |hash: &str, size: u64, name: &str| {
         text.push_str(&format!("{hash} {size:>10} {name}\n"));
     };
     for image in images {
-        line(&image.hash_text(), image.file.len(), &image.name.to_string());
+        line(&image.hash_text(), image.file.len() as u64, &image.name.to_string());
     }
-    if let Some(bundle) = bundle {
-        line(blake3::hash(bundle).to_hex().as_str(), bundle.len(), "the bundle");
+    if let Some(bundle) = written.bundle {
+        line(blake3::hash(bundle).to_hex().as_str(), bundle.len() as u64, "the bundle");
+    }
+    if let Some((hash, bytes)) = written.disk {
+        line(hash.to_hex().as_str(), bytes, "the disk");
     }
     text
 }
 
-fn as_json(images: &[images::Image], bundle: Option<&[u8]>) -> Value {
+fn as_json(images: &[images::Image], written: &Written<'_>) -> Value {
     let entry = |image: &images::Image| {
         json!({
             "name": image.name.to_string(),
@@ -81,8 +130,8 @@ fn as_json(images: &[images::Image], bundle: Option<&[u8]>) -> Value {
             "bytes": image.file.len(),
         })
     };
-    let bundle = bundle.map(
-        |bundle| json!({ "blake3": blake3::hash(bundle).to_hex().as_str(), "bytes": bundle.len() }),
-    );
-    json!({ "images": images.iter().map(entry).collect::<Vec<_>>(), "bundle": bundle })
+    let file = |(hash, bytes): (blake3::Hash, u64)| json!({ "blake3": hash.to_hex().as_str(), "bytes": bytes });
+    let bundle = written.bundle.map(|bundle| file((blake3::hash(bundle), bundle.len() as u64)));
+    let disk = written.disk.map(file);
+    json!({ "images": images.iter().map(entry).collect::<Vec<_>>(), "bundle": bundle, "disk": disk })
 }

@@ -50,8 +50,8 @@ fn kind(target: Target) -> Kind {
     match target {
         Target::Mailbox(_) => Kind::Mailbox,
         Target::Domain(_) => Kind::Domain,
-        Target::Input(_) | Target::Plan => Kind::Region,
-        Target::Events => Kind::Signal,
+        Target::Input(_) | Target::Plan | Target::State => Kind::Region,
+        Target::Events | Target::HandOver => Kind::Signal,
         Target::Console(_) => Kind::Console,
     }
 }
@@ -72,6 +72,8 @@ fn target(plan: &Plan, target: Target) -> String {
         },
         Target::Plan => "the plan".into(),
         Target::Events => "ends of its services".into(),
+        Target::State => "its state".into(),
+        Target::HandOver => "its request to hand over".into(),
         Target::Console(CONSOLE_TRANSCRIPT) => "transcript".into(),
         Target::Console(CONSOLE_LOG) => "log".into(),
         Target::Console(stream) => format!("stream number {stream}"),

@@ -1,16 +1,23 @@
 //! `phi-host run`.
 
-use super::session::{Machine, Style};
-use super::{Mode, SourceArguments};
+use super::session::{Machine, Style, Tracing};
+use super::{Isolation, Mode, SourceArguments};
+use crate::control::Place;
 use crate::failure::Failure;
-use crate::system;
+use crate::linux;
+use crate::linux::disk::DiskFile;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
-The transcript goes to standard output, the log to standard error.
+The transcript goes to standard output, the log to standard error. A recording is for
+`phi-host sim --replay`.
 
 Examples:
   phi-host run examples/wordcount --input text=README.md
   phi-host run examples/wordcount --input text=README.md --stats
+  phi-host run examples/wordcount --input text=README.md --record wordcount.recording
+  phi-host run examples/wordcount --input text=README.md --edges
+  phi-host run tests/disk --disk data=disk.img
   phi-host run --mode threads wordcount.bundle";
 
 /// Run a system on Linux
@@ -19,9 +26,27 @@ Examples:
 pub struct Run {
     #[command(flatten)]
     source: SourceArguments,
+    /// The file or block device for a disk of the manifest; with `,ro` it is only read
+    #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
+    disks: Vec<DiskFile>,
     /// Where the services run
     #[arg(long, value_enum, default_value = "processes")]
     mode: Mode,
+    /// Write down all that the services ask of ΦCore and that Linux answers, to a file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// How far processes are isolated from Linux and from each other
+    #[arg(long, value_enum, default_value = "full")]
+    isolation: Isolation,
+    /// Count with eBPF who talks to whom, and print it as a table to standard error
+    #[arg(long)]
+    edges: bool,
+    /// The name by which `phi-host ps` and others find the run; the system's, if it is not given
+    #[arg(long, value_name = "NAME", conflicts_with = "control")]
+    name: Option<String>,
+    /// The path of the run's control socket, in place of one in the user's own folder
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     #[command(flatten)]
     style: Style,
 }
@@ -32,7 +57,27 @@ impl Run {
     /// # Errors
     /// Any [`Failure`].
     pub fn perform(&self) -> Result<u8, Failure> {
-        let loaded = system::load(&self.source.system, &self.source.inputs)?;
-        Machine::Linux(self.mode.into()).present(&loaded.bundle()?, &self.style)
+        let loaded = self.source.load()?;
+        let bundle = loaded.bundle()?;
+        let options = linux::Options {
+            recording: self.record.clone(),
+            isolation: self.isolation.into(),
+            control: Some(self.place(&bundle.plan().name)),
+            source: std::fs::canonicalize(&self.source.system).ok(),
+            disks: self.disks.clone(),
+            ..linux::Options::new(self.mode.into())
+        };
+        let mut tracing = if self.edges { Tracing::begin(&options) } else { Tracing::Not };
+        let symbols = loaded.symbols(&bundle, None);
+        Machine::Linux(options).present_traced(&bundle, &symbols, &self.style, &mut tracing)
+    }
+
+    /// Where the run listens for those who look at it.
+    fn place(&self, system: &str) -> Place {
+        match (&self.control, &self.name) {
+            (Some(path), _) => Place::Path(path.clone()),
+            (None, Some(name)) => Place::Name(name.clone()),
+            (None, None) => Place::Default(system.into()),
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! `phi-host twin`.
 
-use super::session::Machine;
+use super::session::{Machine, without_host_drivers};
 use super::{SourceArguments, print};
 use crate::failure::Failure;
-use crate::{linux, qemu, system};
+use crate::symbols::Symbols;
+use crate::{linux, qemu};
 use phi_manifest::bundle::Bundle;
 use similar::{Algorithm, TextDiff};
 use std::io::{self, Write};
@@ -37,27 +38,37 @@ impl Twin {
     /// # Errors
     /// Any [`Failure`].
     pub fn perform(&self) -> Result<u8, Failure> {
-        let loaded = system::load(&self.source.system, &self.source.inputs)?;
+        let loaded = self.source.load()?;
         let bundle = loaded.bundle()?;
+        without_host_drivers(&bundle)?;
         let kernel = qemu::kernel(&loaded.project()?)?;
-        let options = qemu::Options { memory: None, count_instructions: false };
-        let linux = match run(&bundle, &Machine::Linux(linux::Mode::Processes))? {
+        let symbols = loaded.symbols(&bundle, Some(&kernel));
+        let linux = match run(
+            &bundle,
+            &symbols,
+            &Machine::Linux(linux::Options::new(linux::Mode::Processes)),
+        )? {
             Ok(run) => run,
             Err(status) => return Ok(status),
         };
-        let metal = match run(&bundle, &Machine::Metal(&kernel, options))? {
-            Ok(run) => run,
-            Err(status) => return Ok(status),
-        };
+        let metal =
+            match run(&bundle, &symbols, &Machine::Metal(&kernel, qemu::Options::default()))? {
+                Ok(run) => run,
+                Err(status) => return Ok(status),
+            };
         compare(&bundle.plan().name, &linux, &metal)
     }
 }
 
 /// Runs the system of `bundle`. An inner error is the exit status after Ctrl-C: then there is nothing
 /// to compare.
-fn run(bundle: &Bundle<'_>, machine: &Machine<'_>) -> Result<Result<Run, u8>, Failure> {
+fn run(
+    bundle: &Bundle<'_>,
+    symbols: &Symbols,
+    machine: &Machine<'_>,
+) -> Result<Result<Run, u8>, Failure> {
     let mut transcript = Vec::new();
-    let report = machine.run(bundle, &mut transcript)?;
+    let report = machine.run(bundle, symbols, None, &mut transcript)?;
     Ok(if report.interrupted() { Err(report.status) } else { Ok((transcript, report.status)) })
 }
 

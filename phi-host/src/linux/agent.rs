@@ -1,26 +1,36 @@
 //! The agent: the main thread of a service's process. It does what the supervisor says about the
 //! process's memory and threads, and ends with the supervisor.
+//!
+//! It confines itself first, then loads the image, then puts the process under its filter, and only
+//! then starts threads of the image. From there on everything in this process may be the image's
+//! doing: the supervisor checks what it must rely on ([`super::maps`]).
 
 use super::control::ControlArea;
+use super::direct::Notices;
+use super::disk::driver::Driver;
+use super::disk::ring::Ring;
 use super::fault::Handlers;
-use super::host_thread::{self, Begin, Service};
+use super::filter::{self, ThreadFilter};
+use super::host_stacks::HostStacks;
+use super::host_thread::{Begin, Service};
+use super::isolation::{self, Isolation, Limits};
 use super::memory::{self, Access};
 use super::protocol::{self, Command, Source};
+use super::watch;
 use nix::errno::Errno;
-use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
-use nix::unistd::getppid;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// The word that makes a program a service's process, as its first argument; the second is the
-/// supervisor's process id.
+/// The word that makes a program a service's process, as its first argument; the second is the word
+/// of its [`Isolation`].
 pub const SERVICE_WORD: &str = "__service";
 
 /// The descriptor of the socket to the supervisor.
 pub const SOCKET: RawFd = 3;
+
+/// Bytes of heap that a driver may use once its filter has closed.
+const DRIVER_HEAP: usize = 1 << 20;
 
 /// Runs a service's process: to be called first thing when the program's first argument is
 /// [`SERVICE_WORD`].
@@ -34,78 +44,158 @@ pub fn service_main() -> ! {
 }
 
 fn serve() -> io::Result<()> {
-    set_pdeathsig(Signal::SIGKILL)?;
-    give_up_the_rest()?;
-    let supervisor = std::env::args().nth(2).and_then(|word| word.parse().ok());
-    if supervisor != Some(getppid().as_raw()) {
-        // It ended before the wish to end with it was made.
-        return Ok(());
-    }
     // SAFETY: the supervisor has put the socket there, and nothing else in this process uses it.
     let socket = unsafe { OwnedFd::from_raw_fd(SOCKET) };
-    let _handlers = Handlers::install()?;
+    let handlers = Handlers::install()?;
+    let confined = confine();
     let mut agent = None;
     while let Some((commands, descriptors)) = protocol::receive_commands(socket.as_fd())? {
-        let mut descriptors = descriptors.into_iter();
-        let result = commands
-            .into_iter()
-            .try_for_each(|command| perform(&mut agent, command, &mut descriptors));
+        let result = match (&mut agent, &confined) {
+            (Some(agent), _) => perform(agent, commands, descriptors),
+            (None, Ok(confined)) => {
+                load(commands, descriptors, confined, socket.as_fd()).map(|loaded| {
+                    agent = Some(loaded);
+                })
+            }
+            // The supervisor hears why, and ends the process.
+            (None, Err(error)) => Err(*error),
+        };
         protocol::send_answer(socket.as_fd(), result)?;
     }
+    drop(handlers);
     Ok(())
 }
 
-/// Gives up what a service's process does not need: descriptors that the supervisor itself was
-/// started with, new privileges, and core files.
-fn give_up_the_rest() -> io::Result<()> {
-    // SAFETY: nothing in this process uses a descriptor after the socket's yet.
-    if unsafe { libc::syscall(libc::SYS_close_range, SOCKET + 1, u32::MAX, 0) } != 0 {
-        return Err(io::Error::last_os_error());
+/// What the agent knows of its process before the image is loaded.
+struct Confined {
+    isolation: Isolation,
+    /// Bytes of the process's own private memory.
+    memory: u64,
+}
+
+/// Gives up all that this process does not need.
+fn confine() -> Result<Confined, Errno> {
+    let word = std::env::args().nth(2);
+    let isolation = word.and_then(|word| Isolation::from_word(&word)).ok_or(Errno::EINVAL)?;
+    keep_heap_simple();
+    let memory = isolation::private_memory().map_err(errno)?;
+    isolation::confine(isolation, SOCKET).map_err(errno)?;
+    Ok(Confined { isolation, memory })
+}
+
+/// Has the heap grow by `brk` only, and never shrink: so it needs one system call.
+fn keep_heap_simple() {
+    for (parameter, value) in
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, i32::MAX)]
+    {
+        // SAFETY: the call takes two numbers, and the heap may be in use.
+        unsafe { libc::mallopt(parameter, value) };
     }
-    set_no_new_privs()?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    Ok(())
 }
 
-/// What the agent has once it has begun.
+/// What the agent has once the image is loaded.
 struct Agent {
     service: Arc<Service>,
-    bundle: OwnedFd,
+    stacks: HostStacks,
 }
 
-fn perform(
-    agent: &mut Option<Agent>,
-    command: Command,
-    descriptors: &mut impl Iterator<Item = OwnedFd>,
-) -> Result<(), Errno> {
+/// Does the first commands: the image and the service's own memory. Nothing else can be had of the
+/// bundle afterwards, and no memory besides that of regions.
+fn load(
+    commands: Vec<Command>,
+    descriptors: Vec<OwnedFd>,
+    confined: &Confined,
+    socket: BorrowedFd,
+) -> Result<Agent, Errno> {
+    let mut memory = confined.memory;
+    let mut commands = commands.into_iter();
+    let Some(Command::Begin { domain, threads, guard, stack }) = commands.next() else {
+        return Err(Errno::EPROTO);
+    };
+    let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Errno::EBADF);
-    if let Command::Begin { threads, guard, stack } = command {
-        let (control, doorbell, bundle) = (next()?, next()?, next()?);
-        let control = ControlArea::open(control, threads as usize).map_err(errno)?;
-        let service = Arc::new(Service { control, doorbell, guard: guard..stack });
-        *agent = Some(Agent { service, bundle });
-        return Ok(());
-    }
-    let Some(agent) = agent else { return Err(Errno::EPROTO) };
-    match command {
-        Command::Begin { .. } => Err(Errno::EPROTO),
-        Command::Map { address, length, access, source } => {
-            map(agent.bundle.as_fd(), address, length, access, &source, next)
-        }
-        Command::Unmap { address, length } => memory::unmap(address, length),
-        Command::ThreadStart { slot, entry, stack, argument } => {
-            let slot = usize::try_from(slot).map_err(|_| Errno::EINVAL)?;
-            if slot >= agent.service.control.threads() {
-                return Err(Errno::EINVAL);
+    let (control, doorbell, bundle, notices) = (next()?, next()?, next()?, next()?);
+    let mut ring = None;
+    let control = ControlArea::open(control, threads as usize).map_err(errno)?;
+    let notices = Notices::open(notices).map_err(errno)?;
+    for command in commands {
+        let (address, length, access, source) = match command {
+            Command::Map { address, length, access, source } => (address, length, access, source),
+            Command::Drive(parameters) => {
+                let file = descriptors.next().ok_or(Errno::EBADF)?;
+                ring = Some(Ring::new(file.as_fd(), parameters).map_err(errno)?);
+                continue;
             }
-            let begin = Begin { slot, entry, stack, argument };
-            host_thread::start(agent.service.clone(), begin).map_err(errno)
+            _ => return Err(Errno::EPROTO),
+        };
+        if access == Access::Write {
+            memory += length;
         }
+        map(bundle.as_fd(), address, length, access, &source, || Err(Errno::EBADF))?;
     }
+    drop(bundle);
+    let limits = Limits::new(threads, ring.as_ref());
+    let drives = ring.as_ref().map(Ring::descriptors);
+    let filter = ThreadFilter::new(doorbell.as_raw_fd(), drives).map_err(errno)?;
+    // Asks Linux for the processors, while it still may.
+    let mut service = Service::new(domain, control, doorbell, guard..stack, notices);
+    if let Some(ring) = ring {
+        service.driver = Some(Arc::new(Driver::new(ring)));
+        // A driver takes from its heap while it may not ask Linux for more of it.
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(DRIVER_HEAP)));
+        memory += DRIVER_HEAP as u64;
+    }
+    let service = Arc::new(service);
+    let stacks = HostStacks::new(threads as usize, filter).map_err(errno)?;
+    isolation::limit(confined.isolation, &limits, memory + stacks.length() as u64)
+        .map_err(errno)?;
+    let watch = watch::begin().map_err(errno)?;
+    protocol::send_descriptor(socket, watch.as_fd()).map_err(errno)?;
+    // The supervisor alone has it.
+    drop(watch);
+    filter::apply_to_process(service.doorbell.as_raw_fd(), drives).map_err(errno)?;
+    Ok(Agent { service, stacks })
 }
 
-/// Maps memory in this process as [`Command::Map`] says; `shared` is asked for the memory of
-/// [`Source::Shared`].
+/// Does commands about what runs.
+fn perform(
+    agent: &mut Agent,
+    commands: Vec<Command>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(), Errno> {
+    let mut descriptors = descriptors.into_iter();
+    for command in commands {
+        match command {
+            Command::Map { address, length, access, source: Source::Shared(offset) } => {
+                let shared = descriptors.next().ok_or(Errno::EBADF)?;
+                let source = memory::Source::Shared(shared.as_fd(), offset);
+                memory::map(address, length, access, source)?;
+            }
+            Command::Unmap { address, length } => {
+                if let Some(driver) = &agent.service.driver {
+                    driver.leave(address..address.saturating_add(length))?;
+                }
+                memory::unmap(address, length)?;
+            }
+            Command::ChannelOpen { slot, channel } => {
+                let inbox = agent.service.inboxes.get(slot as usize).ok_or(Errno::EINVAL)?;
+                inbox.put(channel);
+            }
+            Command::ThreadStart { slot, entry, stack, argument } => {
+                let slot = usize::try_from(slot).map_err(|_| Errno::EINVAL)?;
+                let begin = Begin { slot, entry, stack, argument };
+                agent.stacks.start(agent.service.clone(), begin).map_err(errno)?;
+            }
+            Command::Begin { .. } | Command::Drive(_) | Command::Map { .. } => {
+                return Err(Errno::EPROTO);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Maps a service's own memory in this process as [`Command::Map`] says; `shared` is asked for the
+/// memory of [`Source::Shared`].
 pub fn map(
     bundle: BorrowedFd,
     address: u64,

@@ -5,11 +5,12 @@
 //! so the supervisor copies once, by atomic words, and checks what it copied; what it knows about a
 //! thread it keeps for itself.
 
+use super::direct::REPLIES;
 use super::futex;
 use super::memory;
 use memmap2::{MmapOptions, MmapRaw};
 use phi_abi::layout::PAGE;
-use phi_abi::{Fault, FaultKind, Message, Outcome};
+use phi_abi::{Fault, FaultKind, Handle, Message, Outcome};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -34,6 +35,52 @@ pub const FAULTED: u32 = 4;
 /// The thread shall leave.
 pub const ENDED: u32 = 5;
 
+/// The status of a receive that has not ended, and is to go on with the thread's channels.
+pub const GO_ON: u64 = u64::MAX;
+
+/// ΦCore has nothing to do with what the thread waits for.
+const CARRIED: u32 = 0;
+/// ΦCore has taken over the call that the thread made on a channel.
+const ADOPTED: u32 = 1;
+/// That call has ended, as the page says.
+const RETURNED: u32 = 2;
+
+/// A thread that waits for others, without a timeout; with one; or does not.
+const AWAKE: u64 = 0;
+const WAITS: u64 = 1;
+const WAITS_FOREVER: u64 = 2;
+
+/// What a thread has done past ΦCore, modulo 2^64: a difference may be negative.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    /// Calls that ΦCore would have counted.
+    pub calls: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A call under way on a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Carrying {
+    /// Index of the channel in the domain's notices.
+    pub channel: usize,
+    /// The call's number on it.
+    pub number: u64,
+    /// The end of its time, in nanoseconds of the monotonic clock.
+    pub end: u64,
+}
+
+/// A reply for ΦCore to adopt.
+#[repr(C)]
+struct Adoption {
+    /// The handle that stands for it.
+    handle: AtomicU64,
+    /// In: the number of its call. Out: the handle that ΦCore has made of it.
+    number: AtomicU64,
+}
+
 /// One thread's page.
 #[repr(C, align(4096))]
 pub struct ThreadPage {
@@ -49,6 +96,17 @@ pub struct ThreadPage {
     fault_address: AtomicU64,
     fault_instruction: AtomicU64,
     message: [AtomicU64; MESSAGE_WORDS],
+    // What the thread does past ΦCore.
+    adopted: AtomicU32,
+    /// Index of the channel, and 1, on which the thread has a call under way; 0 without one.
+    channel: AtomicU32,
+    /// Number of that call, and the end of its time.
+    call: [AtomicU64; 2],
+    /// How the thread waits, and in the bits above how often it has waited.
+    waiting: AtomicU64,
+    tally: [AtomicU64; 3],
+    adoption_count: AtomicU32,
+    adoptions: [Adoption; REPLIES],
 }
 
 const _: () = assert!(size_of::<ThreadPage>() == PAGE as usize);
@@ -79,6 +137,12 @@ impl ThreadPage {
         // An idle page stays so: its thread, if it had one, has left.
         let _ = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, ended);
         futex::wake(&self.state);
+        self.end_adopted();
+    }
+
+    /// Whether the thread shall leave.
+    pub fn has_ended(&self) -> bool {
+        self.state() == ENDED
     }
 
     /// Changes the state from RUNNING to `state`; `false` when the thread shall leave instead.
@@ -148,6 +212,155 @@ impl ThreadPage {
             value: self.value.load(Ordering::Relaxed),
         };
         (outcome, self.message_out.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Service: a call is about to begin on a channel.
+    pub fn begin_carried(&self, Carrying { channel, number, end }: Carrying) {
+        self.call[0].store(number, Ordering::Relaxed);
+        self.call[1].store(end, Ordering::Relaxed);
+        self.channel.store(channel as u32 + 1, Ordering::Release);
+    }
+
+    /// Service: the call on a channel is over.
+    pub fn end_carried(&self) {
+        self.channel.store(0, Ordering::Relaxed);
+    }
+
+    /// Supervisor: the call that the thread says to have under way on a channel.
+    pub fn carried(&self) -> Option<Carrying> {
+        let channel = self.channel.load(Ordering::Acquire).checked_sub(1)? as usize;
+        let [number, end] = std::array::from_fn(|place| self.call[place].load(Ordering::Relaxed));
+        Some(Carrying { channel, number, end })
+    }
+
+    /// Supervisor: says, before it takes over the call on a channel, that it does; or that it did not.
+    pub fn set_adopted(&self, adopted: bool) {
+        let state = if adopted { ADOPTED } else { CARRIED };
+        self.adopted.store(state, Ordering::Release);
+    }
+
+    /// Supervisor: the call that it took over has ended, if there is one.
+    pub fn end_adopted(&self) {
+        let ended =
+            self.adopted.compare_exchange(ADOPTED, RETURNED, Ordering::Release, Ordering::Relaxed);
+        if ended.is_ok() {
+            futex::wake(&self.adopted);
+        }
+    }
+
+    /// Service: waits until the call that the supervisor took over has ended; `false` if it has not
+    /// taken it over.
+    pub fn wait_adopted(&self) -> bool {
+        while self.adopted.load(Ordering::Acquire) == ADOPTED {
+            futex::wait(&self.adopted, ADOPTED, None);
+        }
+        self.adopted.swap(CARRIED, Ordering::Relaxed) == RETURNED
+    }
+
+    /// Supervisor: the page is for a new thread.
+    pub fn begin(&self) {
+        self.adopted.store(CARRIED, Ordering::Relaxed);
+        self.channel.store(0, Ordering::Relaxed);
+        self.adoption_count.store(0, Ordering::Relaxed);
+        self.set_awake();
+        self.set_state(PARKED);
+    }
+
+    /// Service: the thread is about to wait for others, with a timeout or for ever.
+    pub fn set_waiting(&self, forever: bool) {
+        let turns = self.waiting.load(Ordering::Relaxed) >> 2;
+        let how = if forever { WAITS_FOREVER } else { WAITS };
+        self.waiting.store((turns + 1) << 2 | how, Ordering::Relaxed);
+    }
+
+    /// Service: the thread waits no more.
+    pub fn set_awake(&self) {
+        let turns = self.waiting.load(Ordering::Relaxed) >> 2;
+        self.waiting.store(turns << 2 | AWAKE, Ordering::Relaxed);
+    }
+
+    /// Supervisor: a number that changes with each wait, if the thread waits without a timeout.
+    pub fn waits_forever(&self) -> Option<u64> {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        (waiting & 3 == WAITS_FOREVER).then_some(waiting)
+    }
+
+    /// Supervisor: whether the thread says that it waits for others.
+    pub fn waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) & 3 != AWAKE
+    }
+
+    /// Service: counts a call that takes no message.
+    pub fn count_call(&self) {
+        self.count(0, 1);
+    }
+
+    /// Service: counts a call with a message of so many bytes.
+    pub fn count_carried(&self, length: u16) {
+        self.count(0, 1);
+        self.count(1, 1);
+        self.count(2, u64::from(length));
+    }
+
+    /// Service: takes back [`ThreadPage::count_call`], since ΦCore will count the call.
+    pub fn uncount_call(&self) {
+        self.count(0, u64::MAX);
+    }
+
+    /// Service: takes back [`ThreadPage::count_carried`].
+    pub fn uncount_carried(&self, length: u16) {
+        self.count(0, u64::MAX);
+        self.count(1, u64::MAX);
+        self.count(2, u64::from(length).wrapping_neg());
+    }
+
+    /// Only the thread itself writes its tally. What is added may be negative.
+    fn count(&self, place: usize, more: u64) {
+        let place = &self.tally[place];
+        place.store(place.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// What the thread says to have done past ΦCore.
+    pub fn tally(&self) -> Tally {
+        let [calls, messages, bytes] =
+            std::array::from_fn(|place| self.tally[place].load(Ordering::Relaxed));
+        Tally { calls, messages, bytes }
+    }
+
+    /// Service: names the replies for ΦCore to adopt before the call in the page: the first
+    /// [`REPLIES`] of them.
+    pub fn write_adoptions(&self, replies: impl Iterator<Item = (Handle, u64)>) {
+        let mut count = 0;
+        for (place, (handle, number)) in self.adoptions.iter().zip(replies) {
+            place.handle.store(handle.0, Ordering::Relaxed);
+            place.number.store(number, Ordering::Relaxed);
+            count += 1;
+        }
+        self.adoption_count.store(count, Ordering::Relaxed);
+    }
+
+    /// Supervisor: copies the replies to adopt, each with the number of its call.
+    pub fn read_adoptions(&self) -> Vec<(Handle, u64)> {
+        let count = self.adoption_count.load(Ordering::Relaxed) as usize;
+        let read = |place: &Adoption| {
+            let number = place.number.load(Ordering::Relaxed);
+            (Handle(place.handle.load(Ordering::Relaxed)), number)
+        };
+        self.adoptions.iter().take(count).map(read).collect()
+    }
+
+    /// Supervisor: says which handles it has made of them, in their order.
+    pub fn write_adopted(&self, adopted: &[Handle]) {
+        for (place, handle) in self.adoptions.iter().zip(adopted) {
+            place.number.store(handle.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Service: takes what became of the replies that it named.
+    pub fn take_adoptions(&self) -> Vec<(Handle, Handle)> {
+        let adopted = self.read_adoptions();
+        self.adoption_count.store(0, Ordering::Relaxed);
+        adopted.into_iter().map(|(handle, adopted)| (handle, Handle(adopted))).collect()
     }
 
     fn write_message(&self, message: &Message) {

@@ -1,9 +1,13 @@
 //! One domain that is loaded: its control area, its threads, and where it lives.
 
 use super::agent;
-use super::control::{self, ControlArea};
+use super::control::{self, ControlArea, Tally};
+use super::direct::{self, Notices, Opened, Side};
+use super::disk::Disk;
+use super::disk::ring::Ring;
 use super::events::Start;
 use super::host_thread::{self, Begin, Service};
+use super::launch::Launcher;
 use super::memory::{self, Access};
 use super::process::{CommandError, ServiceProcess};
 use super::protocol::{Command, Source};
@@ -13,10 +17,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use phi_abi::layout::{STACK_OFFSET, STACK_SIZE, START_OFFSET, START_SIZE};
 use phi_abi::{StartBlock, layout};
 use phi_core::ThreadIndex;
-use phi_manifest::plan::{SegmentAccess, ServicePlan};
+use phi_manifest::plan::{ImagePlan, SegmentAccess, ServicePlan};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Domain {
     /// Which start of which domain this is.
     pub start: Start,
+    /// Its generation.
+    pub generation: u32,
     /// What the supervisor and its threads share.
     pub service: Arc<Service>,
     /// Its threads, by slot.
@@ -37,6 +42,10 @@ pub struct Domain {
     pub charged: u64,
     /// Whether its budget is used up.
     pub held: bool,
+    /// Base of its window.
+    window: u64,
+    /// What its threads have done past ΦCore as far as ΦCore has counted it, by slot.
+    tallied: Vec<Tally>,
 }
 
 /// Where a domain lives.
@@ -50,17 +59,18 @@ pub enum Home {
 }
 
 impl Domain {
-    /// Makes the domain of `plan` with its memory, in a process that runs `program` or, without
-    /// one, in this process.
+    /// Makes the domain of `plan` with its memory and an image that lies in `bundle`, in a process that
+    /// `launcher` starts or, without one, in this process. A driver gets its `disk`, and needs a process.
     ///
     /// # Errors
     /// What Linux says.
     pub fn load(
         start: Start,
         plan: &ServicePlan,
+        (image, bundle): (&ImagePlan, &OwnedFd),
         block: &StartBlock,
-        bundle: &OwnedFd,
-        program: Option<&Path>,
+        launcher: Option<&Launcher>,
+        disk: Option<&Disk>,
     ) -> io::Result<Domain> {
         let threads = (plan.quota.threads as usize).clamp(1, control::THREADS);
         let (area, memory) = ControlArea::create(threads)?;
@@ -68,23 +78,48 @@ impl Domain {
         let doorbell = OwnedFd::from(EventFd::from_flags(flags)?);
         let stack = plan.window + STACK_OFFSET - plan.stack;
         let guard = plan.window + STACK_OFFSET - STACK_SIZE..stack;
-        let service = Arc::new(Service { control: area, doorbell, guard: guard.clone() });
-        let home = match program {
-            Some(program) => {
-                let mut commands =
-                    vec![Command::Begin { threads: threads as u64, guard: guard.start, stack }];
-                commands.extend(memory_of(plan, block));
-                let process = ServiceProcess::start(program)?;
-                let descriptors = [memory.as_fd(), service.doorbell.as_fd(), bundle.as_fd()];
-                process.command(&commands, &descriptors)?;
+        let (notices, reader) = Notices::create()?;
+        let (index, around) = (start.domain.0, guard.clone());
+        let service = Arc::new(Service::new(index, area, doorbell, around, notices));
+        let home = match launcher {
+            Some(launcher) => {
+                let mut commands = vec![Command::Begin {
+                    domain: start.domain.0,
+                    threads: threads as u64,
+                    guard: guard.start,
+                    stack,
+                }];
+                commands.extend(disk.map(|disk| Command::Drive(disk.parameters)));
+                commands.extend(memory_of(plan, image, block));
+                let file = disk.map(Disk::hand_out).transpose()?;
+                let mut process = ServiceProcess::start(launcher, start.domain.0)?;
+                let doorbell = service.doorbell.as_fd();
+                let mut descriptors =
+                    vec![memory.as_fd(), doorbell, bundle.as_fd(), reader.as_fd()];
+                if let Some(file) = &file {
+                    descriptors.push(file.as_fd());
+                    process.expect_more_descriptors(Ring::DESCRIPTORS);
+                }
+                process.load(&commands, &descriptors)?;
                 Home::Process(process)
             }
             None => Home::Here(Vec::new()),
         };
         let threads = vec![None; threads];
-        let mut domain = Domain { start, service, threads, home, charged: 0, held: false };
+        let tallied = vec![Tally::default(); threads.len()];
+        let mut domain = Domain {
+            start,
+            generation: block.generation,
+            service,
+            threads,
+            home,
+            charged: 0,
+            held: false,
+            window: plan.window,
+            tallied,
+        };
         if let Home::Here(own) = &mut domain.home {
-            map_here(own, &memory_of(plan, block), bundle.as_fd())?;
+            map_here(own, &memory_of(plan, image, block), bundle.as_fd())?;
         }
         domain.charged = domain.cpu_time();
         Ok(domain)
@@ -103,7 +138,7 @@ impl Domain {
     ) -> Result<usize, CommandError> {
         let slot = self.free_slot()?;
         let page = self.service.control.page(slot);
-        page.set_state(control::PARKED);
+        page.begin();
         page.set_held(self.held);
         let begin = Begin { slot, entry, stack, argument };
         let result = match &self.home {
@@ -120,6 +155,70 @@ impl Domain {
             Err(_) => page.set_state(control::IDLE),
         }
         result.map(|()| slot)
+    }
+
+    /// Hands one side of a channel of `slots` slots to the thread in `slot`; `memory` is the channel's.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub fn open_channel(
+        &mut self,
+        slot: usize,
+        index: usize,
+        side: Side,
+        slots: usize,
+        memory: BorrowedFd,
+    ) -> Result<(), CommandError> {
+        self.map_channel(index, slots, memory)?;
+        let (address, slots) = (direct::address(self.window, index), slots as u64);
+        let channel = Opened { index: index as u64, address, slots, side };
+        match &self.home {
+            Home::Process(process) => {
+                process.command(&[Command::ChannelOpen { slot: slot as u64, channel }], &[])?;
+            }
+            _ => self.service.inboxes[slot].put(channel),
+        }
+        Ok(())
+    }
+
+    /// Puts `memory` in the place of a channel of `slots` slots.
+    ///
+    /// # Errors
+    /// [`CommandError`]; then the domain may still have what was there before.
+    pub fn map_channel(
+        &mut self,
+        index: usize,
+        slots: usize,
+        memory: BorrowedFd,
+    ) -> Result<(), CommandError> {
+        let (address, length) = (direct::address(self.window, index), direct::length(slots));
+        match &mut self.home {
+            Home::Process(process) => process.map(address, length, Access::Write, memory, 0),
+            Home::Here(own) => {
+                let source = memory::Source::Shared(memory, 0);
+                memory::map(address, length, Access::Write, source)
+                    .map_err(CommandError::Refused)?;
+                own.push((address, length));
+                Ok(())
+            }
+            Home::Nowhere => Err(CommandError::Lost),
+        }
+    }
+
+    /// What its threads have done past ΦCore since they were last asked.
+    pub fn take_tally(&mut self) -> Tally {
+        let mut sum = Tally::default();
+        for (slot, before) in self.tallied.iter_mut().enumerate() {
+            let now = self.service.control.page(slot).tally();
+            let add = |sum: &mut u64, now: u64, before: u64| {
+                *sum = sum.wrapping_add(now.wrapping_sub(before));
+            };
+            add(&mut sum.calls, now.calls, before.calls);
+            add(&mut sum.messages, now.messages, before.messages);
+            add(&mut sum.bytes, now.bytes, before.bytes);
+            *before = now;
+        }
+        sum
     }
 
     /// A slot that no thread uses. One that ended a moment ago may have to leave its slot yet.
@@ -175,14 +274,14 @@ impl Drop for Domain {
 }
 
 /// The memory that a service has from its plan.
-fn memory_of(plan: &ServicePlan, block: &StartBlock) -> Vec<Command> {
+fn memory_of(plan: &ServicePlan, image: &ImagePlan, block: &StartBlock) -> Vec<Command> {
     let mut commands = Vec::new();
     let mut map = |address: u64, length: u64, access: Access, source: Source| {
         if length > 0 {
             commands.push(Command::Map { address, length, access, source });
         }
     };
-    for segment in &plan.image.segments {
+    for segment in &image.segments {
         let access = match segment.access {
             SegmentAccess::Read => Access::Read,
             SegmentAccess::Write => Access::Write,

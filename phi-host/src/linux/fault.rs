@@ -34,17 +34,18 @@ impl Handlers {
     pub fn install() -> io::Result<Handlers> {
         let mut handlers = Handlers { before: Vec::new() };
         for signal in FAULT_SIGNALS {
-            handlers.set(signal, on_fault)?;
+            handlers.set(signal, on_fault, libc::SA_RESTART)?;
         }
-        handlers.set(attention_signal(), on_attention)?;
+        // It ends the wait of a thread that shall leave.
+        handlers.set(attention_signal(), on_attention, 0)?;
         Ok(handlers)
     }
 
-    fn set(&mut self, signal: i32, handler: Handler) -> io::Result<()> {
+    fn set(&mut self, signal: i32, handler: Handler, restart: i32) -> io::Result<()> {
         // SAFETY: all zeros is a valid action, with an empty mask.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | restart;
         self.before.push((signal, change_action(signal, &action)?));
         Ok(())
     }
@@ -90,7 +91,13 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     };
     let registers = &context.uc_mcontext.gregs;
     let trap = Trap {
-        number: register(registers, libc::REG_TRAPNO),
+        number: match signal {
+            // Linux leaves the number out where a tracer is attached to the process, and for a
+            // tracer's system call that is made without one.
+            libc::SIGTRAP => BREAKPOINT,
+            libc::SIGILL => ILLEGAL_INSTRUCTION,
+            _ => register(registers, libc::REG_TRAPNO),
+        },
         code: register(registers, libc::REG_ERR),
         address: register(registers, libc::REG_CR2),
         instruction: register(registers, libc::REG_RIP),
@@ -134,6 +141,8 @@ struct Trap {
 }
 
 const PAGE_FAULT: u64 = 14;
+const BREAKPOINT: u64 = 3;
+const ILLEGAL_INSTRUCTION: u64 = 6;
 const WRITE: u64 = 1 << 1;
 const FETCH: u64 = 1 << 4;
 
@@ -147,8 +156,8 @@ impl Trap {
         let own = (WINDOWS_BASE..end).contains(&self.instruction);
         let kind = match self.number {
             0 => FaultKind::Division,
-            1 | 3 => FaultKind::Breakpoint,
-            6 => FaultKind::IllegalInstruction,
+            1 | BREAKPOINT => FaultKind::Breakpoint,
+            ILLEGAL_INSTRUCTION => FaultKind::IllegalInstruction,
             16 | 19 => FaultKind::FloatingPoint,
             PAGE_FAULT if self.code & FETCH != 0 || self.address == self.instruction => {
                 FaultKind::Execute

@@ -5,18 +5,21 @@
 //! service's stack while a thread waits, and a thread that ends leaves without touching it again.
 
 use super::control::{self, ControlArea, ThreadPage};
+use super::direct::{DirectThread, Inbox, Notices, Surroundings};
+use super::disk::driver::{self, Driver};
+use super::probe;
 use super::stub;
 use nix::unistd::gettid;
 use phi_abi::{CallTable, Fault};
 use std::arch::naked_asm;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 /// Bytes of a host thread's stack.
-const HOST_STACK: usize = 128 << 10;
+pub const HOST_STACK: usize = 128 << 10;
 
 /// Bytes of the stack on which its signals are handled; the saved state of a processor with wide
 /// vectors takes about 11 KiB of it.
@@ -24,12 +27,47 @@ const SIGNAL_STACK: usize = 64 << 10;
 
 /// What the threads of one service share.
 pub struct Service {
+    /// Index of its domain.
+    pub domain: u16,
     /// Where calls are exchanged.
     pub control: ControlArea,
     /// Rung when a thread has something for the supervisor.
     pub doorbell: OwnedFd,
     /// The addresses below the first stack whose use means that the stack is too small.
     pub guard: Range<u64>,
+    /// What the supervisor says about channels.
+    pub notices: Notices,
+    /// Channels for the threads, by slot.
+    pub inboxes: Vec<Inbox>,
+    /// Processors that the threads may run on.
+    pub processors: usize,
+    /// What a driver's threads share, in its process.
+    pub driver: Option<Arc<Driver>>,
+}
+
+impl Service {
+    /// The threads of a service that exchange calls in `control`.
+    pub fn new(
+        domain: u16,
+        control: ControlArea,
+        doorbell: OwnedFd,
+        guard: Range<u64>,
+        notices: Notices,
+    ) -> Service {
+        let inboxes = (0..control.threads()).map(|_| Inbox::default()).collect();
+        let processors = processors();
+        let driver = None;
+        Service { domain, control, doorbell, guard, notices, inboxes, processors, driver }
+    }
+}
+
+/// Processors that this process may run on; 1 where Linux does not say.
+fn processors() -> usize {
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0));
+    let count = |set: nix::sched::CpuSet| {
+        (0..nix::sched::CpuSet::count()).filter(|index| set.is_set(*index) == Ok(true)).count()
+    };
+    set.map_or(1, count)
 }
 
 /// Where a thread begins.
@@ -58,6 +96,8 @@ pub struct HostThread {
     copying: Cell<Option<u64>>,
     /// The fault that made the thread leave.
     fault: Cell<Option<Fault>>,
+    /// Its channels. Not borrowed while the thread is in its service, where it may be forced out.
+    direct: RefCell<DirectThread>,
 }
 
 thread_local! {
@@ -65,6 +105,7 @@ thread_local! {
 }
 
 /// The host thread that runs this code, if one does.
+#[inline(always)]
 pub fn current() -> Option<&'static HostThread> {
     // SAFETY: the pointer is null, or names the `HostThread` in the frame of `run` on this same
     // thread, which clears it before the frame ends; no reference is kept across that.
@@ -72,9 +113,45 @@ pub fn current() -> Option<&'static HostThread> {
 }
 
 impl HostThread {
+    /// Index of the domain that it runs for.
+    pub fn domain(&self) -> u16 {
+        self.service.domain
+    }
+
+    /// Its slot in the control area.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
     /// The thread's page.
+    #[inline]
     pub fn page(&self) -> &ThreadPage {
         self.service.control.page(self.slot)
+    }
+
+    /// The page of another thread of its service.
+    pub fn page_of(&self, slot: usize) -> &ThreadPage {
+        self.service.control.page(slot)
+    }
+
+    /// What it shares with other threads if its service is a driver.
+    pub fn driver(&self) -> Option<Arc<Driver>> {
+        self.service.driver.clone()
+    }
+
+    /// Its channels.
+    pub fn direct(&self) -> &RefCell<DirectThread> {
+        &self.direct
+    }
+
+    /// What its channels share with its domain.
+    #[inline]
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            notices: &self.service.notices,
+            inbox: &self.service.inboxes[self.slot],
+            page: self.page(),
+        }
     }
 
     /// Tells the supervisor that there is something in the page.
@@ -91,6 +168,7 @@ impl HostThread {
     }
 
     /// Says whether a fault from here on is the service's.
+    #[inline(always)]
     pub fn set_in_service(&self, inside: bool) {
         compiler_fence(Ordering::SeqCst);
         self.in_service.store(inside, Ordering::Relaxed);
@@ -98,6 +176,7 @@ impl HostThread {
     }
 
     /// Does `copy`, a copy of the message at `address`: a fault meanwhile is the argument's.
+    #[inline(always)]
     pub fn copying<T>(&self, address: u64, copy: impl FnOnce() -> T) -> T {
         self.copying.set(Some(address));
         compiler_fence(Ordering::SeqCst);
@@ -128,8 +207,8 @@ impl HostThread {
     }
 }
 
-/// Starts the host thread of a thread that begins at `begin` once it is dispatched. Its page is
-/// PARKED.
+/// Starts, in this process, the host thread of a thread that begins at `begin` once it is
+/// dispatched. Its page is PARKED.
 ///
 /// # Errors
 /// Linux has no room for a thread.
@@ -138,12 +217,16 @@ pub fn start(service: Arc<Service>, begin: Begin) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name(name)
         .stack_size(HOST_STACK)
-        .spawn(move || run(service, begin))
+        .spawn(move || run(service, begin, || ()))
         .map(drop)
 }
 
-fn run(service: Arc<Service>, begin: Begin) {
+/// Carries a thread from its first dispatch to its end; `prepare` is done before it may begin.
+pub fn run(service: Arc<Service>, begin: Begin, prepare: impl FnOnce()) {
+    // What was for an earlier thread of this slot is not for this one.
+    drop(service.inboxes[begin.slot].take());
     let thread = HostThread {
+        direct: RefCell::new(DirectThread::new(service.processors)),
         service,
         slot: begin.slot,
         host_stack: Cell::new(0),
@@ -155,22 +238,20 @@ fn run(service: Arc<Service>, begin: Begin) {
     let signal_stack = SignalStack::install();
     CURRENT.set(&raw const thread);
     page.set_thread(gettid().as_raw());
+    prepare();
     while page.state() == control::PARKED {
         page.wait_while(control::PARKED, None);
     }
     if page.state() == control::RUNNING {
         page.wait_while_held();
+        probe::site!("thread_begin", thread.domain(), thread.slot(), 0, 0, 0, 0);
+        let drives = begin.entry == 0 && thread.service.driver.is_some();
+        let entry = if drives { driver::entry as *const () as u64 } else { begin.entry };
         thread.set_in_service(true);
         // SAFETY: entry, stack and argument are those that ΦCore gave the thread; whatever the
         // service does there, it comes back through `leave`, with this frame as it was.
         unsafe {
-            enter(
-                begin.entry,
-                begin.stack,
-                begin.argument,
-                &stub::TABLE,
-                thread.host_stack.as_ptr(),
-            )
+            enter(entry, begin.stack, begin.argument, &stub::TABLE, thread.host_stack.as_ptr())
         };
         thread.set_in_service(false);
         if let Some(fault) = thread.fault.take() {

@@ -1,32 +1,48 @@
 //! ΦCore's machine: Linux.
 
-use super::control;
+mod channels;
+mod looks;
+mod offers;
+
+pub use offers::ImageProblem;
+use offers::Offered;
+
+use super::control::{self, Tally};
+use super::disk::Disk;
 use super::domain::{Domain, Home};
 use super::events::{Events, Start};
+use super::launch::Launcher;
 use super::memory::{self, Access};
+use super::monotonic;
+use super::probe;
 use super::process::CommandError;
-use super::protocol::{Command, Source};
 use super::region::Region;
 use super::shared_space::SharedSpace;
 use nix::errno::Errno;
-use phi_abi::{CALLS, CONSOLE_TRANSCRIPT, Fault, FaultKind, Message, Rights, StartBlock};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use phi_abi::{CALLS, CONSOLE_LOG, CONSOLE_TRANSCRIPT, Fault, FaultKind, Rights, StartBlock};
 use phi_core::{
     Content, DomainIndex, Frame, Machine, MachineError, RegionIndex, Span, ThreadIndex,
 };
 use phi_manifest::bundle::Bundle;
 use phi_manifest::plan::Plan;
+use phi_sim::recording::Input;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Linux as ΦCore's machine.
 pub struct LinuxMachine<'a> {
     plan: &'a Plan,
-    bundle: Arc<OwnedFd>,
-    plan_offset: u64,
-    /// What service processes run; none to run the services in this process.
-    program: Option<PathBuf>,
+    bundle: &'a Bundle<'a>,
+    /// The bundle's images, for agents that load one.
+    images: OwnedFd,
+    /// Images that were handed in while the system ran.
+    offers: Vec<Offered>,
+    /// The number of the last of them.
+    last_image: u64,
+    /// What starts service processes; none to run the services in this process.
+    launcher: Option<Launcher>,
     /// Where the supervisor waits.
     pub events: Events,
     epoch: u64,
@@ -35,7 +51,15 @@ pub struct LinuxMachine<'a> {
     threads: Vec<Option<Thread>>,
     regions: Vec<Option<Region>>,
     space: SharedSpace,
+    /// Disks of the services that are drivers.
+    disks: Vec<Option<Disk>>,
+    /// A disk that does not end what its driver began: nobody's memory is its own any more.
+    disk_failure: Option<io::Error>,
     lost: Vec<(Start, Fault)>,
+    changes: Vec<Change>,
+    watcher: Option<&'a mut dyn Watcher>,
+    /// What ended domains had done past ΦCore.
+    tallies: Vec<(DomainIndex, Tally)>,
     transcript: &'a mut dyn Write,
     log: &'a mut dyn Write,
     console_failure: Option<io::Error>,
@@ -49,22 +73,32 @@ struct Thread {
     running: bool,
     /// Whether it was ever dispatched.
     begun: bool,
+    /// Whether ΦCore has taken over a call that it made on a channel.
+    adopted: bool,
 }
 
-/// What a thread has for ΦCore.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once, and made for every call")]
-pub enum Request {
-    /// A call; the message is there if the call takes one.
-    Call {
-        /// Its number.
-        number: u32,
-        /// Its words.
-        arguments: [u64; 4],
-        /// Its message.
-        message: Option<Message>,
-    },
-    /// A fault.
-    Fault(Fault),
+/// Where a thread lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// The start of its domain.
+    pub start: Start,
+    /// Its slot in the control area.
+    pub slot: usize,
+}
+
+/// Somebody who is told of service processes as they come.
+pub trait Watcher {
+    /// A domain has a process, in which nothing of the service runs before this returns.
+    fn process_started(&mut self, domain: DomainIndex, process: Pid);
+}
+
+/// What became of a domain's address space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// There is one, for the domain's start with this generation.
+    Loaded(DomainIndex, u32),
+    /// That of the start with this generation has gone.
+    Unloaded(DomainIndex, u32),
 }
 
 impl<'a> LinuxMachine<'a> {
@@ -74,15 +108,19 @@ impl<'a> LinuxMachine<'a> {
     /// What Linux says.
     pub fn new(
         bundle: &'a Bundle<'_>,
-        program: Option<PathBuf>,
+        launcher: Option<Launcher>,
+        disks: Vec<Option<Disk>>,
+        watcher: Option<&'a mut dyn Watcher>,
         transcript: &'a mut dyn Write,
         log: &'a mut dyn Write,
     ) -> io::Result<LinuxMachine<'a>> {
         Ok(LinuxMachine {
             plan: bundle.plan(),
-            bundle: Arc::new(memory::create_constant("phi-bundle", bundle.bytes())?),
-            plan_offset: bundle.plan_offset(),
-            program,
+            bundle,
+            images: images(bundle)?,
+            offers: Vec::new(),
+            last_image: 0,
+            launcher,
             events: Events::new()?,
             epoch: monotonic(),
             serial: 0,
@@ -90,7 +128,12 @@ impl<'a> LinuxMachine<'a> {
             threads: Vec::new(),
             regions: Vec::new(),
             space: SharedSpace::default(),
+            disks,
+            disk_failure: None,
             lost: Vec::new(),
+            changes: Vec::new(),
+            watcher,
+            tallies: Vec::new(),
             transcript,
             log,
             console_failure: None,
@@ -112,6 +155,16 @@ impl<'a> LinuxMachine<'a> {
         self.console_failure.take()
     }
 
+    /// The first disk that does not end what its driver began.
+    pub fn take_disk_failure(&mut self) -> Option<io::Error> {
+        self.disk_failure.take()
+    }
+
+    /// Whether a service is a driver: its thread for the device runs while it waits.
+    pub fn has_drivers(&self) -> bool {
+        self.disks.iter().any(Option::is_some)
+    }
+
     /// A domain that the machine had to end and of which ΦCore does not know that yet.
     pub fn take_lost(&mut self) -> Option<(DomainIndex, Fault)> {
         while let Some((start, fault)) = self.lost.pop() {
@@ -120,6 +173,34 @@ impl<'a> LinuxMachine<'a> {
             }
         }
         None
+    }
+
+    /// What became of domains since this was asked last, in its order.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// What there is of domains that are not loaded.
+    pub fn residue(&self) -> Vec<String> {
+        let loaded = |domain: DomainIndex| self.domains[usize::from(domain.0)].is_some();
+        let threads = self.threads.iter().flatten().filter(|thread| !loaded(thread.domain)).count();
+        let lost = self.lost.iter().filter(|(start, _)| self.current(*start).is_none()).count();
+        let counts = [(threads, "threads"), (lost, "losses")];
+        let found = counts.into_iter().filter(|(count, _)| *count > 0);
+        found
+            .map(|(count, what)| format!("{count} {what} of domains that are not loaded"))
+            .collect()
+    }
+
+    /// The slot of a thread in its domain; 0 for a thread that is gone.
+    pub fn slot(&self, thread: ThreadIndex) -> usize {
+        let record = self.threads.get(usize::from(thread.0)).and_then(Option::as_ref);
+        record.map_or(0, |record| record.slot)
+    }
+
+    /// Whether there is one.
+    pub fn has_lost(&self) -> bool {
+        self.lost.iter().any(|(start, _)| self.current(*start).is_some())
     }
 
     /// The domain, if this start of it is the current one.
@@ -131,7 +212,7 @@ impl<'a> LinuxMachine<'a> {
     /// The process of a domain has ended.
     pub fn process_ended(&mut self, start: Start) {
         if self.current(start).is_some() {
-            self.lose(start.domain);
+            self.lose(start.domain, "ended itself");
         }
     }
 
@@ -146,25 +227,25 @@ impl<'a> LinuxMachine<'a> {
 
     /// What a thread has for ΦCore. None if it is not its turn, or nothing is there, whatever its
     /// service says.
-    pub fn take_request(&mut self, thread: ThreadIndex) -> Option<Request> {
+    pub fn take_input(&mut self, thread: ThreadIndex) -> Option<Input> {
         let record = self.threads.get_mut(usize::from(thread.0))?.as_mut()?;
         let domain = self.domains[usize::from(record.domain.0)].as_ref()?;
         let page = domain.service.control.page(record.slot);
         if !record.running {
             return None;
         }
-        let request = match page.state() {
+        let input = match page.state() {
             control::CALLING => {
                 let (number, arguments) = page.read_call();
                 let takes = CALLS.get(number as usize).is_some_and(|call| call.message_in);
                 let message = takes.then(|| page.read_message());
-                Request::Call { number, arguments, message }
+                Input::Call { thread, number, arguments, message }
             }
-            control::FAULTED => Request::Fault(page.read_fault()),
+            control::FAULTED => Input::Fault(thread, page.read_fault()),
             _ => return None,
         };
         record.running = false;
-        Some(request)
+        Some(input)
     }
 
     /// Lets a dispatched thread go on: at its entry, or from its call as `frame` says.
@@ -180,7 +261,13 @@ impl<'a> LinuxMachine<'a> {
         }
         record.begun = true;
         record.running = true;
-        page.set_state(control::RUNNING);
+        let status = frame.outcome.status;
+        probe::site!("release", record.domain.0, record.slot, 0, frame.number, 0, status);
+        if std::mem::take(&mut record.adopted) {
+            page.end_adopted();
+        } else {
+            page.set_state(control::RUNNING);
+        }
     }
 
     /// Time between two looks at the CPU time of services with a budget, in nanoseconds; none while
@@ -222,14 +309,23 @@ impl<'a> LinuxMachine<'a> {
         self.domains[usize::from(domain.0)].as_mut()
     }
 
-    /// Ends the process of a domain that broke the rules or is gone; ΦCore is told afterwards.
-    fn lose(&mut self, index: DomainIndex) {
+    /// Ends the process of a domain that broke the rules or is gone, and says why, or what Linux
+    /// ended it for before; ΦCore is told afterwards.
+    fn lose(&mut self, index: DomainIndex, why: &str) {
         let Some(domain) = self.domains[usize::from(index.0)].as_mut() else { return };
         if let Home::Process(process) = &domain.home {
+            let why = match process.end() {
+                Some(Signal::SIGSYS) => "made a system call that its filter forbids".into(),
+                Some(signal) => format!("was ended by {signal}"),
+                None => why.to_owned(),
+            };
             self.events.remove(process.descriptor());
             domain.home = Home::Nowhere;
             let fault = Fault { kind: FaultKind::Killed, address: 0, instruction: 0 };
             self.lost.push((domain.start, fault));
+            let name = &self.plan.services[usize::from(index.0)].name;
+            let line = format!("linux: the process of {name} {why}\n");
+            self.console_write(CONSOLE_LOG, line.as_bytes());
         }
     }
 
@@ -249,7 +345,7 @@ impl<'a> LinuxMachine<'a> {
         if length == 0 {
             return Ok(());
         }
-        let process = match &domain.home {
+        let process = match &mut domain.home {
             Home::Process(process) => process,
             Home::Here(_) => {
                 let result = self.space.set(index, region_index, region, span, access);
@@ -258,20 +354,16 @@ impl<'a> LinuxMachine<'a> {
             Home::Nowhere => return Err(CommandError::Lost),
         };
         let result = match access {
-            None => process.command(&[Command::Unmap { address, length }], &[]),
+            None => process.unmap(address, length),
             Some(access) => {
                 let source = region.source(address, access);
                 let (file, offset) = source.map_err(|_| CommandError::Refused(Errno::EMFILE))?;
-                let source = Source::Shared(offset);
-                process.command(&[Command::Map { address, length, access, source }], &[file])
+                process.map(address, length, access, file, offset)
             }
         };
         // A process that keeps memory which it must not use is ended, too.
-        let kept = access.is_none() && result.is_err();
-        if kept || result == Err(CommandError::Lost) {
-            self.lose(index);
-        }
-        result
+        let kept = access.is_none() && matches!(result, Err(CommandError::Refused(_)));
+        self.lose_disobedient(index, if kept { Err(CommandError::Kept) } else { result })
     }
 }
 
@@ -288,20 +380,45 @@ impl Machine for LinuxMachine<'_> {
         self.serial = self.serial.wrapping_add(1);
         let plan = &self.plan.services[usize::from(index.0)];
         let begun = Start { domain: index, serial: self.serial };
-        let domain = Domain::load(begun, plan, start, &self.bundle, self.program.as_deref())
-            .map_err(|_| MachineError)?;
+        let disk = self.disks.get(usize::from(index.0)).and_then(Option::as_ref);
+        let launcher = self.launcher.as_ref();
+        let image = match self.offers.iter().find(|offer| offer.number == start.image) {
+            Some(offer) => (&offer.plan, &offer.memory),
+            None => (plan.image(start.image).ok_or(MachineError)?, &self.images),
+        };
+        let loaded = Domain::load(begun, plan, image, start, launcher, disk);
+        let domain = match loaded {
+            Ok(domain) => domain,
+            Err(error) => {
+                let line = format!("linux: {} cannot start: {error}\n", plan.name);
+                self.console_write(CONSOLE_LOG, line.as_bytes());
+                return Err(MachineError);
+            }
+        };
         let process = match &domain.home {
             Home::Process(process) => Some(process.descriptor()),
             _ => None,
         };
         let added = self.events.add(begun, domain.service.doorbell.as_fd(), process);
         added.map_err(|_| MachineError)?;
+        let id = match &domain.home {
+            Home::Process(process) => {
+                if let Some(watcher) = &mut self.watcher {
+                    watcher.process_started(index, process.id());
+                }
+                process.id()
+            }
+            _ => nix::unistd::getpid(),
+        };
+        probe::site!("service_start", index.0, 0, 0, start.generation, 0, id.as_raw());
+        self.changes.push(Change::Loaded(index, start.generation));
         self.domains[usize::from(index.0)] = Some(domain);
         Ok(())
     }
 
     fn unload(&mut self, index: DomainIndex) {
-        let Some(domain) = self.domains[usize::from(index.0)].take() else { return };
+        let Some(mut domain) = self.domains[usize::from(index.0)].take() else { return };
+        self.tallies.push((index, domain.take_tally()));
         self.events.remove(domain.service.doorbell.as_fd());
         if let Home::Process(process) = &domain.home {
             self.events.remove(process.descriptor());
@@ -309,8 +426,14 @@ impl Machine for LinuxMachine<'_> {
         for thread in domain.threads.iter().flatten() {
             self.threads[usize::from(thread.0)] = None;
         }
+        self.changes.push(Change::Unloaded(index, domain.generation));
         let here = matches!(domain.home, Home::Here(_));
         drop(domain);
+        if let Some(Some(disk)) = self.disks.get(usize::from(index.0))
+            && let Err(error) = disk.settle()
+        {
+            self.disk_failure.get_or_insert(error);
+        }
         if here {
             let removed = self.space.remove_domain(index, &mut self.regions);
             // It fails only where this process itself has no memory for its own mappings left.
@@ -331,7 +454,7 @@ impl Machine for LinuxMachine<'_> {
             Ok(slot) => slot,
             Err(error) => {
                 if error == CommandError::Lost {
-                    self.lose(index);
+                    self.lose(index, "does not do what it is told");
                 }
                 return Err(MachineError);
             }
@@ -340,7 +463,8 @@ impl Machine for LinuxMachine<'_> {
         if self.threads.len() <= place {
             self.threads.resize_with(place + 1, || None);
         }
-        self.threads[place] = Some(Thread { domain: index, slot, running: false, begun: false });
+        self.threads[place] =
+            Some(Thread { domain: index, slot, running: false, begun: false, adopted: false });
         Ok(())
     }
 
@@ -360,13 +484,13 @@ impl Machine for LinuxMachine<'_> {
         content: Content,
     ) -> Result<(), MachineError> {
         let region = match content {
-            Content::Zero => Region::zeroed(span).map_err(|_| MachineError)?,
-            Content::Plan => Region::constant(span, self.bundle.clone(), self.plan_offset),
+            Content::Zero => Region::zeroed(span),
+            Content::Plan => Region::constant(span, self.bundle.plan_bytes()),
             Content::Input(number) => {
-                let input = self.plan.inputs.get(usize::from(number)).ok_or(MachineError)?;
-                Region::constant(span, self.bundle.clone(), input.offset)
+                Region::constant(span, self.bundle.input(usize::from(number)))
             }
         };
+        let region = region.map_err(|_| MachineError)?;
         let place = index.0 as usize;
         if self.regions.len() <= place {
             self.regions.resize_with(place + 1, || None);
@@ -402,6 +526,7 @@ impl Machine for LinuxMachine<'_> {
 
     fn throttle(&mut self, domain: DomainIndex, stopped: bool) {
         if let Some(domain) = self.domain(domain) {
+            probe::site!("throttle", domain.start.domain.0, 0, 0, 0, 0, stopped);
             domain.hold(stopped);
         }
     }
@@ -435,9 +560,12 @@ impl Drop for LinuxMachine<'_> {
     }
 }
 
-/// The monotonic clock, in nanoseconds.
-fn monotonic() -> u64 {
-    let time = nix::time::ClockId::CLOCK_MONOTONIC.now();
-    // The clock always exists.
-    time.map_or(0, |time| std::time::Duration::from(time).as_nanos() as u64)
+/// The part of a bundle in which its images are, and nothing else.
+fn images(bundle: &Bundle<'_>) -> io::Result<OwnedFd> {
+    let all =
+        bundle.plan().services.iter().flat_map(|service| [service.image(0), service.image(1)]);
+    let segments = all.flatten().flat_map(|image| &image.segments);
+    let end = segments.map(|segment| segment.offset + segment.length).max().unwrap_or(0);
+    let bytes = bundle.bytes().get(..end as usize).unwrap_or(bundle.bytes());
+    memory::create_constant("phi-images", bytes, 0)
 }

@@ -122,13 +122,14 @@ pub fn create(name: &str, length: u64) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// Makes memory that holds `bytes`, filled up to whole pages with zeros, which nobody can change.
+/// Makes memory that holds `bytes`, filled up to whole pages and at least to `length` with zeros,
+/// which nobody can change.
 /// The descriptor is read-only: before Linux 6.7 another one cannot be mapped shared.
-pub fn create_constant(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
+pub fn create_constant(name: &str, bytes: &[u8], length: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let mut file = File::from(memory);
     file.write_all(bytes)?;
-    file.set_len((bytes.len() as u64).next_multiple_of(PAGE))?;
+    file.set_len((bytes.len() as u64).max(length).next_multiple_of(PAGE))?;
     let memory = OwnedFd::from(file);
     let size = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
     seal(&memory, size | SealFlag::F_SEAL_WRITE)?;
@@ -138,8 +139,8 @@ pub fn create_constant(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
 /// Time that Linux has to let go of pages that are to be sealed.
 const SEALING: Duration = Duration::from_secs(10);
 
-/// Seals memory. On a busy machine Linux itself may still hold pages that were just written, and then
-/// refuses to seal them against writing: that passes.
+/// Seals memory. On a busy machine Linux itself may still hold pages that were just written, and
+/// then refuses to seal them against writing: that passes.
 fn seal(memory: &OwnedFd, seals: SealFlag) -> nix::Result<()> {
     let end = Instant::now() + SEALING;
     loop {
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn constant_memory_cannot_be_written() {
-        let memory = create_constant("phi-test", b"abc").unwrap();
+        let memory = create_constant("phi-test", b"abc", 0).unwrap();
         assert!(nix::unistd::write(&memory, b"x").is_err());
         let address = WINDOWS_BASE + 0x7000_0000;
         assert!(map(address, PAGE, Access::Write, Source::Shared(memory.as_fd(), 0)).is_err());

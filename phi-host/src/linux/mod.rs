@@ -4,44 +4,74 @@
 //! - **The supervisor is ΦCore**: one thread that waits for doorbells, ends of processes and time,
 //!   and runs `phi-core`, which decides everything.
 //! - **A service's process has a socket, and nothing else gets in**: its control area, its doorbell,
-//!   the bundle and the memory of its regions are descriptors that the supervisor passes. All memory
+//!   the images and the memory of its regions are descriptors that the supervisor passes. All memory
 //!   is anonymous and of sealed size, so that nothing is left when the processes are gone, and every
 //!   process ends with the supervisor.
 //! - **The supervisor believes nothing** that stands in memory which a service can write: it copies
 //!   once and checks what it copied.
 //! - **The same stub and faults in both modes**: `--mode threads` runs the same host threads in the
 //!   supervisor's own process.
+//! - **An image may contain any instruction**: namespaces, an empty root and a filter of system
+//!   calls stand around its process, and the supervisor looks for itself what the process has
+//!   mapped. `docs/isolation.md` argues each call.
 //!
-//! Limits: x86-64. Every call goes through the supervisor. A service's process is isolated by its
-//! address space and by what descriptors it has, not by namespaces or system call filters: an image
-//! with a raw `syscall` instruction still reaches Linux. `--mode threads` isolates nothing.
+//! - **Plain messages go past the supervisor**, once a thread sends often: see [`direct`].
+//!
+//! Limits: x86-64, and the GNU C library, whose calls the filter knows. `--mode threads` isolates
+//! nothing.
 #![allow(unsafe_code)]
 
 mod agent;
+pub mod attempt;
+pub mod chaos;
 mod control;
+mod control_socket;
+mod direct;
+pub mod disk;
 mod domain;
 mod events;
 mod fault;
+mod filter;
 mod futex;
+mod host_stacks;
 mod host_thread;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+mod isolation;
+mod launch;
 mod machine;
+mod maps;
 mod memory;
+pub(crate) mod probe;
 mod process;
 mod protocol;
 mod region;
+pub mod scheduling;
 mod shared_space;
 mod stub;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod witness;
+mod zygote;
 
 pub use agent::{SERVICE_WORD, service_main};
+pub use isolation::Isolation;
+pub use machine::Watcher;
 
+use crate::control::place::{Listener, Place};
+use control_socket::ControlSocket;
+use direct::Switchboard;
+use disk::{Disk, DiskError, DiskFile};
+use launch::Launcher;
 use machine::LinuxMachine;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use phi_abi::{DomainInfo, DomainStatistics};
 use phi_core::BootError;
 use phi_manifest::bundle::Bundle;
+use phi_sim::recording::Journal;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -64,12 +94,32 @@ pub struct Options {
     /// The program of service processes: it calls [`service_main`] first thing when its first
     /// argument is [`SERVICE_WORD`].
     pub program: PathBuf,
+    /// Where the run is written down, so that it can be replayed.
+    pub recording: Option<PathBuf>,
+    /// How far service processes are isolated.
+    pub isolation: Isolation,
+    /// Plain messages through a capability after which its sender gets a channel to the receiver; none
+    /// to let every message go through the supervisor. A run that is recorded has no channels.
+    pub channel_after: Option<u32>,
+    /// Where others may ask what the system is doing; none for nowhere.
+    pub control: Option<Place>,
+    /// What the system was loaded from, for those who ask.
+    pub source: Option<PathBuf>,
+    /// The files of the system's disks.
+    pub disks: Vec<DiskFile>,
 }
 
+/// Messages after which a channel is worth what it costs to open.
+const CHANNEL_AFTER: u32 = 4;
+
 impl Options {
-    /// In `mode`; service processes run the program that runs now.
+    /// In `mode`; service processes run the program that runs now, fully isolated, nothing is
+    /// recorded, and nobody can ask.
     pub fn new(mode: Mode) -> Options {
-        Options { mode, program: PathBuf::from("/proc/self/exe") }
+        let program = PathBuf::from("/proc/self/exe");
+        let (isolation, channel_after) = (Isolation::Full, Some(CHANNEL_AFTER));
+        let (recording, control, source, disks) = (None, None, None, Vec::new());
+        Options { mode, program, recording, isolation, channel_after, control, source, disks }
     }
 }
 
@@ -92,6 +142,10 @@ pub struct Report {
 pub enum LinuxError {
     /// Linux could not provide what the machine needs.
     Machine(io::Error),
+    /// Linux does not let this user isolate services as they should be.
+    Isolation(io::Error),
+    /// A disk of the system cannot be had.
+    Disk(DiskError),
     /// ΦCore could not start the system.
     Boot(BootError),
     /// Waiting failed.
@@ -100,18 +154,26 @@ pub enum LinuxError {
     Stuck,
     /// The transcript or the log could not be written.
     Console(io::Error),
+    /// The recording could not be written.
+    Recording(io::Error),
+    /// There can be no control socket where one was asked for.
+    Control(io::Error),
 }
 
 impl std::fmt::Display for LinuxError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LinuxError::Machine(error) => write!(f, "Linux cannot run the system: {error}"),
+            LinuxError::Isolation(error) => write!(f, "Linux cannot isolate services: {error}"),
+            LinuxError::Disk(error) => error.fmt(f),
             LinuxError::Boot(error) => write!(f, "the system cannot start: {error}"),
             LinuxError::Wait(error) => write!(f, "the supervisor cannot wait for events: {error}"),
             LinuxError::Stuck => f.write_str(
                 "the system has no end: every service waits, and nothing is due that could wake one",
             ),
             LinuxError::Console(error) => write!(f, "the output cannot be written: {error}"),
+            LinuxError::Recording(error) => write!(f, "the recording cannot be written: {error}"),
+            LinuxError::Control(error) => write!(f, "there can be no control socket: {error}"),
         }
     }
 }
@@ -124,7 +186,8 @@ impl From<io::Error> for LinuxError {
     }
 }
 
-/// Runs the system of `bundle` to its end. The transcript and the log are written as they come.
+/// Runs the system of `bundle` to its end. The transcript and the log are written as they come;
+/// `watcher` is told of each process.
 ///
 /// SIGINT and SIGTERM end the system while it runs. The calling thread must be the only one that
 /// gets them: block them in others.
@@ -134,20 +197,84 @@ impl From<io::Error> for LinuxError {
 pub fn run(
     bundle: &Bundle<'_>,
     options: &Options,
+    watcher: Option<&mut dyn Watcher>,
     transcript: &mut dyn Write,
     log: &mut dyn Write,
 ) -> Result<Report, LinuxError> {
+    run_examined(bundle, options, watcher, transcript, log, |_| ()).map(|(report, ())| report)
+}
+
+/// As [`run`]; `examine` sees what is left when the system has ended.
+fn run_examined<R>(
+    bundle: &Bundle<'_>,
+    options: &Options,
+    watcher: Option<&mut dyn Watcher>,
+    transcript: &mut dyn Write,
+    log: &mut dyn Write,
+    examine: impl FnOnce(&Supervisor<'_>) -> R,
+) -> Result<(Report, R), LinuxError> {
     let begun = Instant::now();
     raise_descriptor_limit();
-    let (program, _handlers) = match options.mode {
-        Mode::Processes => (Some(options.program.clone()), None),
+    let disks = disk::open_all(bundle.plan(), &options.disks).map_err(LinuxError::Disk)?;
+    if options.mode == Mode::Threads && disks.iter().any(Option::is_some) {
+        return Err(LinuxError::Disk(DiskError::NoProcesses));
+    }
+    for note in disks.iter().flatten().filter_map(Disk::note) {
+        writeln!(log, "linux: {note}").map_err(LinuxError::Console)?;
+    }
+    let (launcher, _handlers) = match options.mode {
+        Mode::Processes => {
+            let launcher = Launcher::new(&options.program, options.isolation);
+            let launcher = launcher.map_err(LinuxError::Isolation)?;
+            for note in options.isolation.notes() {
+                writeln!(log, "linux: {note}").map_err(LinuxError::Console)?;
+            }
+            (Some(launcher), None)
+        }
         Mode::Threads => (None, Some(fault::Handlers::install()?)),
     };
-    let machine = LinuxMachine::new(bundle, program, transcript, log)?;
-    let mut supervisor = Supervisor::start(machine, bundle.plan())?;
+    let control = match &options.control {
+        Some(place) => control_socket(place, log)?,
+        None => None,
+    };
+    let journal =
+        options.recording.as_ref().map(|file| Journal::new(Box::new(File::create(file)?), bundle));
+    let journal = journal.transpose().map_err(LinuxError::Recording)?;
+    // What it points to may live longer than the rest.
+    let watcher = watcher.map(|watcher| watcher as &mut dyn Watcher);
+    let machine = LinuxMachine::new(bundle, launcher, disks, watcher, transcript, log)?;
+    let switchboard = Switchboard::new(options.channel_after);
+    let mut supervisor = Supervisor::start(machine, bundle.plan(), journal, switchboard)?;
+    if let Some(control) = control {
+        let listening = supervisor.listen(control, options.source.clone());
+        listening.map_err(|error| LinuxError::Control(error.into()))?;
+    }
     let start_microseconds = begun.elapsed().as_micros() as u64;
     let status = supervisor.run()?;
-    Ok(Report { status, services: supervisor.services(bundle.plan()), start_microseconds })
+    let services = supervisor.services(bundle.plan());
+    let examined = examine(&supervisor);
+    Ok((Report { status, services, start_microseconds }, examined))
+}
+
+/// The control socket at `place`. Where nobody asked for one in particular, the run goes on without.
+fn control_socket(place: &Place, log: &mut dyn Write) -> Result<Option<ControlSocket>, LinuxError> {
+    match Listener::new(place).and_then(ControlSocket::new) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if matches!(place, Place::Default(_)) => {
+            writeln!(log, "linux: there is no control socket: {error}")
+                .map_err(LinuxError::Console)?;
+            Ok(None)
+        }
+        Err(error) => Err(LinuxError::Control(error)),
+    }
+}
+
+/// Memory with the content of an image, as a supervisor takes it while its system runs.
+///
+/// # Errors
+/// What Linux says.
+pub fn sealed_image(file: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
+    memory::create_constant("phi-image", file, 0)
 }
 
 /// Every region and every process takes descriptors; the limit that programs begin with is low for
@@ -157,4 +284,11 @@ fn raise_descriptor_limit() {
         // Without it, large systems run out of regions.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
+}
+
+/// The monotonic clock, in nanoseconds.
+fn monotonic() -> u64 {
+    let time = nix::time::ClockId::CLOCK_MONOTONIC.now();
+    // The clock always exists.
+    time.map_or(0, |time| std::time::Duration::from(time).as_nanos() as u64)
 }

@@ -3,6 +3,8 @@
 //! One datagram holds commands that belong together, with the descriptors that they name in their
 //! order; one answer says that all of them are done, or which error the first that failed had.
 
+use super::direct::Opened;
+use super::disk::Parameters;
 use super::memory::Access;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -33,8 +35,10 @@ pub enum Source {
 /// One command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
-    /// The first: takes control area, doorbell and bundle, the next three descriptors.
+    /// The first: takes control area, doorbell, bundle and notices, the next four descriptors.
     Begin {
+        /// Index of the domain that the process is for.
+        domain: u16,
         /// Threads that the control area is for.
         threads: u64,
         /// First address below the first stack whose use means that the stack is too small.
@@ -42,6 +46,8 @@ pub enum Command {
         /// The first stack's lowest address.
         stack: u64,
     },
+    /// The process is for a driver of a disk: takes its file, the descriptor after those four.
+    Drive(Parameters),
     /// Maps memory at its address.
     Map {
         /// Its first address.
@@ -59,6 +65,13 @@ pub enum Command {
         address: u64,
         /// Its bytes.
         length: u64,
+    },
+    /// Hands a channel, whose memory is mapped, to a thread.
+    ChannelOpen {
+        /// The thread's slot in the control area.
+        slot: u64,
+        /// The channel, and the thread's side of it.
+        channel: Opened,
     },
     /// Starts a thread, which waits for its dispatch.
     ThreadStart {
@@ -90,7 +103,9 @@ pub fn send_commands(
     let rights = [ControlMessage::ScmRights(&raw)];
     let attached: &[ControlMessage] = if raw.is_empty() { &[] } else { &rights };
     let parts = [IoSlice::new(&bytes)];
-    sendmsg::<()>(socket.as_raw_fd(), &parts, attached, MsgFlags::MSG_NOSIGNAL, None)?;
+    // A process that reads nothing must not make the supervisor wait.
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    sendmsg::<()>(socket.as_raw_fd(), &parts, attached, flags, None)?;
     Ok(())
 }
 
@@ -124,6 +139,42 @@ pub fn receive_commands(socket: BorrowedFd) -> io::Result<Option<(Vec<Command>, 
     let commands =
         postcard::from_bytes(&bytes[..length]).map_err(|_| io::ErrorKind::InvalidData)?;
     Ok(Some((commands, descriptors)))
+}
+
+/// Agent: hands `descriptor` over, before the answer to the first commands.
+///
+/// # Errors
+/// What Linux says.
+pub fn send_descriptor(socket: BorrowedFd, descriptor: BorrowedFd) -> io::Result<()> {
+    let raw = [descriptor.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let parts = [IoSlice::new(&[0])];
+    sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Supervisor: takes what has come, an answer's bytes or a descriptor.
+///
+/// # Errors
+/// What Linux says.
+pub fn receive_first(socket: BorrowedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut bytes = vec![0; 8];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let mut attached = cmsg_space!([RawFd; 1]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut attached), flags)?;
+    let mut descriptor = None;
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = message {
+            // SAFETY: the kernel has just made these descriptors for this process, and nobody else
+            // knows of them.
+            descriptor =
+                raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).next_back();
+        }
+    }
+    let length = received.bytes;
+    bytes.truncate(length);
+    Ok((bytes, descriptor))
 }
 
 /// Answers commands.

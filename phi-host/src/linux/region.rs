@@ -5,7 +5,6 @@ use phi_abi::layout::PAGE;
 use phi_core::Span;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 /// One region's memory.
 pub struct Region {
@@ -16,8 +15,8 @@ pub struct Region {
 enum Memory {
     /// Memory of its own, and the descriptor that cannot write to it, made when first needed.
     Own { memory: OwnedFd, reader: Option<OwnedFd> },
-    /// A part of memory that never changes, from an offset on.
-    Constant { memory: Arc<OwnedFd>, offset: u64 },
+    /// Memory that never changes.
+    Constant(OwnedFd),
 }
 
 impl Region {
@@ -30,9 +29,14 @@ impl Region {
         Ok(Region { span, memory: Memory::Own { memory, reader: None } })
     }
 
-    /// The part of `memory` from `offset` on, at the place `span`, which nobody can write to.
-    pub fn constant(span: Span, memory: Arc<OwnedFd>, offset: u64) -> Region {
-        Region { span, memory: Memory::Constant { memory, offset } }
+    /// Memory that holds `bytes` and zeros after them, at the place `span`, which nobody can write
+    /// to. It is in a file of its own: who has its descriptor has nothing else.
+    ///
+    /// # Errors
+    /// What Linux says.
+    pub fn constant(span: Span, bytes: &[u8]) -> io::Result<Region> {
+        let memory = memory::create_constant("phi-constant", bytes, span.length)?;
+        Ok(Region { span, memory: Memory::Constant(memory) })
     }
 
     /// Its place.
@@ -64,7 +68,7 @@ impl Region {
                 (reader.as_fd(), start)
             }
             Memory::Own { memory, .. } => (memory.as_fd(), start),
-            Memory::Constant { memory, offset } => (memory.as_fd(), *offset + start),
+            Memory::Constant(memory) => (memory.as_fd(), start),
         })
     }
 }

@@ -1,9 +1,13 @@
-//! The call table of an image on Linux: each entry writes its call to the thread's page, rings the
-//! supervisor's doorbell and waits for the page to say how it ended.
+//! The call table of an image on Linux: each entry makes its call through one of the thread's channels,
+//! if it can, or else writes it to the thread's page, rings the supervisor's doorbell and waits for the
+//! page to say how it ended.
 
 use super::control;
+use super::direct::Attempt;
 use super::host_thread::{self, HostThread};
-use phi_abi::{ABI_VERSION, CALLS, CallTable, Message, Outcome};
+use super::monotonic;
+use super::probe;
+use phi_abi::{ABI_VERSION, CALLS, CallTable, Error, FOREVER, Message, Number, Outcome};
 use std::arch::{asm, naked_asm};
 use std::mem::MaybeUninit;
 
@@ -20,12 +24,15 @@ macro_rules! table {
 
 table!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28);
 
-/// A call, while it is served.
-#[repr(C)]
+/// A call, while it is served. It is used where it lies: words that were just stored one by one are
+/// slow to copy by larger pieces.
 struct Request {
+    thread: &'static HostThread,
     number: u32,
     arguments: [u64; 4],
     message: *mut Message,
+    /// Whether who looks has been told that it begins.
+    told: bool,
 }
 
 /// One entry of the table.
@@ -43,9 +50,10 @@ unsafe extern "C" fn call<const NUMBER: u32>(
         // The table is reachable only from `enter`, on a host thread.
         std::process::abort();
     };
-    let request = Request { number: NUMBER, arguments: [first, second, third, fourth], message };
+    let arguments = [first, second, third, fourth];
+    let mut request = Request { thread, number: NUMBER, arguments, message, told: false };
     // SAFETY: the host stack below where `enter` left it is free while the service runs.
-    unsafe { on_host_stack(&request, thread.host_stack()) }
+    unsafe { on_host_stack::<NUMBER>(&mut request, thread.host_stack()) }
 }
 
 /// Serves `request` on the stack that ends at `host_stack`, and comes back to this one.
@@ -53,7 +61,10 @@ unsafe extern "C" fn call<const NUMBER: u32>(
 /// # Safety
 /// The stack is free.
 #[unsafe(naked)]
-unsafe extern "C" fn on_host_stack(request: *const Request, host_stack: u64) -> Outcome {
+unsafe extern "C" fn on_host_stack<const NUMBER: u32>(
+    request: &mut Request,
+    host_stack: u64,
+) -> Outcome {
     naked_asm!(
         "push rbp",
         "mov rbp, rsp",
@@ -63,28 +74,185 @@ unsafe extern "C" fn on_host_stack(request: *const Request, host_stack: u64) -> 
         "mov rsp, rbp",
         "pop rbp",
         "ret",
-        serve = sym serve,
+        serve = sym serve::<NUMBER>,
     )
 }
 
-/// Makes the call in `request` and waits for its end. Does not return to a thread that shall end.
+/// Makes the call in `request`, whose number is `NUMBER`, and waits for its end. Does not return to a thread
+/// that shall end.
 ///
 /// # Safety
-/// Called by [`on_host_stack`] with its own request, on a host thread.
-unsafe extern "C" fn serve(request: *const Request) -> Outcome {
-    let Some(thread) = host_thread::current() else { std::process::abort() };
-    // SAFETY: `call` made the request and waits for this.
-    let Request { number, arguments, message } = unsafe { request.read() };
+/// Called by [`on_host_stack`] with its own request, on the request's thread.
+unsafe extern "C" fn serve<const NUMBER: u32>(request: &mut Request) -> Outcome {
+    // One for each call, so that nothing about its number is asked on the way of a message.
+    // SAFETY: the thread is inside `enter`, and no frame from here to there owns anything.
+    unsafe {
+        past_the_supervisor(request.thread, request, NUMBER)
+            .unwrap_or_else(|| with_the_supervisor(request))
+    }
+}
+
+/// Makes the call in `request`, which cannot be made through the thread's channels for now.
+///
+/// # Safety
+/// As [`serve`].
+#[cold]
+unsafe fn with_the_supervisor(request: &mut Request) -> Outcome {
+    let thread = request.thread;
+    loop {
+        let begun = request.receive().and_then(|(_, timeout)| (timeout != FOREVER).then(monotonic));
+        // SAFETY: as this function.
+        let outcome = unsafe { through_the_supervisor(thread, request) };
+        if outcome.status != control::GO_ON {
+            return outcome;
+        }
+        // The receive is to go on with the thread's channels, which count it themselves.
+        thread.page().uncount_call();
+        let Some((mailbox, timeout)) = request.receive() else { return outcome };
+        let spent = begun.map_or(0, |begun| monotonic().saturating_sub(begun));
+        let left = if timeout == FOREVER { FOREVER } else { timeout.saturating_sub(spent) };
+        request.become_receive(mailbox, left);
+        // SAFETY: as this function.
+        let outcome = unsafe { past_the_supervisor(thread, request, Number::Receive as u32) };
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+    }
+}
+
+impl Request {
+    /// The mailbox and the timeout of a receive, or of one that follows an answer.
+    fn receive(&self) -> Option<(u64, u64)> {
+        let [first, second, third, _] = self.arguments;
+        match Number::from_number(self.number)? {
+            Number::Receive => Some((first, second)),
+            Number::ReplyReceive => Some((second, third)),
+            _ => None,
+        }
+    }
+
+    fn become_receive(&mut self, mailbox: u64, timeout: u64) {
+        self.number = Number::Receive as u32;
+        self.arguments = [mailbox, timeout, 0, 0];
+    }
+}
+
+/// Makes the call `number` in `request` through the thread's channels, if it can be made so; otherwise it is
+/// for the supervisor, as `request` then says.
+///
+/// # Safety
+/// The thread is inside `enter`, and may be left there.
+#[inline(always)]
+unsafe fn past_the_supervisor(
+    thread: &HostThread,
+    request: &mut Request,
+    number: u32,
+) -> Option<Outcome> {
+    let around = thread.surroundings();
+    loop {
+        let Request { message, told, .. } = *request;
+        let arguments = &request.arguments;
+        if !thread.direct().borrow().may_carry(number, arguments, around.inbox) {
+            return None;
+        }
+        let mut carried = MaybeUninit::<Message>::uninit();
+        if CALLS[number as usize].message_in {
+            // SAFETY: as for the way through the supervisor; the destination is a message.
+            let copy = || unsafe { copy_plain(message.cast(), carried.as_mut_ptr().cast()) };
+            thread.copying(message as u64, copy);
+        } else {
+            // SAFETY: these are the first bytes of a message.
+            unsafe { carried.as_mut_ptr().cast::<u8>().write_bytes(0, PLAIN) };
+        }
+        // SAFETY: all but the capabilities was written, any bytes are right, and nothing looks at
+        // capabilities of which there are none.
+        let carried = unsafe { carried.assume_init_mut() };
+        thread.set_in_service(false);
+        if !told && CALLS[number as usize].message_in {
+            probe::call_begins(thread, number, arguments, Some(carried));
+            request.told = true;
+        }
+        let attempt = thread.direct().borrow_mut().attempt(number, arguments, carried, around);
+        let ended = match attempt {
+            Attempt::Ended(outcome, message_out) => Some((outcome, message_out)),
+            Attempt::Again => {
+                thread.set_in_service(true);
+                continue;
+            }
+            Attempt::Usual => None,
+            Attempt::Receive(timeout) => {
+                if let Some((mailbox, _)) = request.receive() {
+                    request.become_receive(mailbox, timeout);
+                }
+                None
+            }
+            Attempt::Nudge(outcome) => {
+                request.number = Number::ClockRead as u32;
+                // SAFETY: as this function.
+                unsafe { through_the_supervisor(thread, request) };
+                Some((outcome, false))
+            }
+            Attempt::Adopted => {
+                if around.page.wait_adopted() {
+                    let (outcome, message_out) = around.page.read_outcome();
+                    if message_out {
+                        *carried = around.page.read_message();
+                    }
+                    Some((outcome, message_out))
+                } else {
+                    // The server only says so: as if it had let the call go.
+                    Some((Outcome::failure(Error::Dead), false))
+                }
+            }
+            // SAFETY: as this function.
+            Attempt::Leave => unsafe { end(thread) },
+        };
+        if around.page.has_ended() {
+            // SAFETY: as this function.
+            unsafe { end(thread) };
+        }
+        let got = ended.is_some_and(|(_, message_out)| message_out).then_some(&*carried);
+        if let Some((outcome, _)) = ended {
+            probe::call_ends(thread, number, &request.arguments, outcome, Some(carried), got);
+        }
+        thread.set_in_service(true);
+        let (outcome, message_out) = ended?;
+        around.page.wait_while_held();
+        if message_out && CALLS[number as usize].message_out {
+            // SAFETY: as for the way through the supervisor.
+            thread.copying(message as u64, || unsafe {
+                if carried.grant_count == 0 {
+                    copy_plain(std::ptr::from_ref(carried).cast(), message.cast());
+                } else {
+                    copy_out(carried, message);
+                }
+            });
+        }
+        return Some(outcome);
+    }
+}
+
+/// Makes the call in the thread's page, by way of the supervisor.
+///
+/// # Safety
+/// The thread is inside `enter`, and may be left there.
+unsafe fn through_the_supervisor(thread: &HostThread, request: &Request) -> Outcome {
+    let Request { number, arguments, message, told, .. } = *request;
     let description = &CALLS[number as usize];
     // The message is touched as the service: a fault there is its own.
-    // SAFETY: as above; a bad address faults, and the thread leaves.
+    // SAFETY: a bad address faults, and the thread leaves.
     let copy = || unsafe { copy_in(message) };
     let incoming = description.message_in.then(|| thread.copying(message as u64, copy));
     thread.set_in_service(false);
+    if !told {
+        probe::call_begins(thread, number, &arguments, incoming.as_ref());
+    }
     let page = thread.page();
-    page.write_call(number, arguments, incoming.as_ref());
+    let (mut words, mut sent) = (arguments, incoming);
+    thread.direct().borrow().before(number, &mut words, sent.as_mut(), page);
+    page.write_call(number, words, sent.as_ref());
     if !page.stop_running(control::CALLING) {
-        // SAFETY: the thread is inside `enter`, and this frame owns nothing.
+        // SAFETY: as this function, and this frame owns nothing.
         unsafe { end(thread) };
     }
     thread.ring();
@@ -98,6 +266,9 @@ unsafe extern "C" fn serve(request: *const Request) -> Outcome {
     }
     let (outcome, message_out) = page.read_outcome();
     let outgoing = (message_out && description.message_out).then(|| page.read_message());
+    let (sent, got) = (incoming.as_ref(), outgoing.as_ref());
+    probe::call_ends(thread, number, &arguments, outcome, sent, got);
+    thread.direct().borrow_mut().after(number, &arguments, sent, outcome, page);
     thread.set_in_service(true);
     page.wait_while_held();
     if let Some(outgoing) = outgoing {
@@ -148,6 +319,44 @@ unsafe fn copy_bytes(from: *const u8, to: *mut u8) {
             inout("rcx") size_of::<Message>() => _,
             inout("rsi") from => _,
             inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// What a message without capabilities is: its head and its bytes.
+const PLAIN: usize = std::mem::offset_of!(Message, grants);
+const _: () = assert!(PLAIN == 96);
+const _: () = assert!(std::mem::offset_of!(Message, rights) == 24);
+const _: () = assert!(std::mem::offset_of!(Message, length) == 28);
+const _: () = assert!(std::mem::offset_of!(Message, grant_count) == 30);
+
+/// Copies a message but for its capabilities: [`PLAIN`] bytes, by instructions that mean nothing to the
+/// compiler. Each field is read as it was written a moment ago: a processor has no larger pieces ready yet.
+///
+/// # Safety
+/// As [`copy_bytes`].
+#[inline(always)]
+unsafe fn copy_plain(from: *const u8, to: *mut u8) {
+    macro_rules! copy {
+        ($($at:literal)*) => {
+            concat!($("mov {a}, [{from} + ", $at, "]\n", "mov [{to} + ", $at, "], {a}\n",)*)
+        };
+    }
+    // SAFETY: as this function.
+    unsafe {
+        asm!(
+            copy!(0 8 16),
+            "mov {a:e}, [{from} + 24]",
+            "mov [{to} + 24], {a:e}",
+            "movzx {a:e}, word ptr [{from} + 28]",
+            "mov [{to} + 28], {a:x}",
+            "movzx {a:e}, word ptr [{from} + 30]",
+            "mov [{to} + 30], {a:x}",
+            copy!(32 40 48 56 64 72 80 88),
+            from = in(reg) from,
+            to = in(reg) to,
+            a = out(reg) _,
             options(nostack, preserves_flags),
         );
     }

@@ -1,13 +1,15 @@
 //! A domain from load to unload, with a hand-written image and no ΦCore.
 
+use super::agent::SOCKET;
 use super::control::{self, ThreadPage};
 use super::domain::Domain;
 use super::events::Start;
 use super::fault::Handlers;
-use super::memory;
+use super::launch::Launcher;
+use super::memory::{self, Access};
 use super::process::{CommandError, ServiceProcess};
-use super::protocol::Command;
-use super::{SERVICE_WORD, service_main};
+use super::protocol::{self, Command};
+use super::{Isolation, SERVICE_WORD, service_main, watch};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use phi_abi::layout::{self, PAGE};
@@ -18,6 +20,8 @@ use phi_manifest::plan::{
     ServicePlan,
 };
 use std::arch::naked_asm;
+use std::ffi::{CStr, c_char};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,6 +70,8 @@ fn plan() -> ServicePlan {
     let length = PAGE;
     let segment = Segment { address: text, memory_length: length, offset: 0, length, access };
     ServicePlan {
+        state: 0,
+        replacement: None,
         name: "test".into(),
         image: ImagePlan {
             name: "test".into(),
@@ -73,6 +79,7 @@ fn plan() -> ServicePlan {
             entry: text,
             segments: vec![segment],
         },
+        driver: None,
         window,
         stack: 4 * PAGE,
         heap: 0,
@@ -92,6 +99,7 @@ fn plan() -> ServicePlan {
         restart: RestartPlan {
             policy: RestartPolicy::Never,
             backoff: 0,
+            longest: 0,
             maximum: 0,
             then: AfterRestarts::Hold,
         },
@@ -101,15 +109,17 @@ fn plan() -> ServicePlan {
 }
 
 impl Running {
-    fn start(program: Option<&Path>) -> Running {
+    fn start(launcher: Option<&Launcher>) -> Running {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let handlers = Handlers::install().unwrap();
         let plan = plan();
         // SAFETY: the function is code, and so is what follows it.
         let code = unsafe { std::slice::from_raw_parts(image as *const u8, IMAGE_BYTES) };
-        let bundle = memory::create_constant("phi-test", code).unwrap();
+        let bundle = memory::create_constant("phi-test", code, 0).unwrap();
         let start = Start { domain: DomainIndex(3), serial: 1 };
-        let mut domain = Domain::load(start, &plan, &StartBlock::EMPTY, &bundle, program).unwrap();
+        let mut domain =
+            Domain::load(start, &plan, (&plan.image, &bundle), &StartBlock::EMPTY, launcher, None)
+                .unwrap();
         let stack = plan.window + layout::STACK_OFFSET;
         let slot = domain.thread_start(ThreadIndex(0), plan.image.entry, stack, 0).unwrap();
         assert_eq!(slot, 0);
@@ -144,21 +154,37 @@ impl Running {
     }
 }
 
-/// Not a test: what service processes run here. This program, called with [`SERVICE_WORD`] as first
-/// argument, runs the test with that name.
-#[test]
-fn __service() {
-    if std::env::args().nth(1).as_deref() == Some(SERVICE_WORD) {
-        service_main();
+/// What service processes run here: this program, called with [`SERVICE_WORD`] as first argument.
+/// They need its first thread, which the test harness keeps for itself; so it happens before
+/// `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SERVICE: extern "C" fn() = {
+    extern "C" fn service() {
+        if std::env::args().nth(1).as_deref() == Some(SERVICE_WORD) {
+            match Lie::of_this_process() {
+                Some(lie) => lie.tell(),
+                None => service_main(),
+            }
+        }
     }
+    service
+};
+
+fn launcher(program: &str, isolation: Isolation) -> Launcher {
+    Launcher::new(Path::new(program), isolation).unwrap()
 }
 
-const MODES: [Option<&str>; 2] = [None, Some("/proc/self/exe")];
+/// In this process, and in processes of both kinds.
+fn homes() -> [Option<Launcher>; 3] {
+    let process = |isolation| Some(launcher("/proc/self/exe", isolation));
+    [None, process(Isolation::Full), process(Isolation::Reduced)]
+}
 
 #[test]
 fn a_thread_calls_and_faults() {
-    for program in MODES {
-        let running = Running::start(program.map(Path::new));
+    for launcher in homes() {
+        let running = Running::start(launcher.as_ref());
         running.run_to_end_with(0);
         assert_eq!(running.proceed(), control::FAULTED);
         let fault = running.page().read_fault();
@@ -170,8 +196,8 @@ fn a_thread_calls_and_faults() {
 
 #[test]
 fn a_stack_overflow_is_told_from_other_writes() {
-    for program in MODES {
-        let running = Running::start(program.map(Path::new));
+    for launcher in homes() {
+        let running = Running::start(launcher.as_ref());
         running.run_to_end_with(2);
         assert_eq!(running.proceed(), control::FAULTED);
         let fault = running.page().read_fault();
@@ -182,8 +208,8 @@ fn a_stack_overflow_is_told_from_other_writes() {
 
 #[test]
 fn a_thread_that_loops_is_held_and_stopped() {
-    for program in MODES {
-        let mut running = Running::start(program.map(Path::new));
+    for launcher in homes() {
+        let mut running = Running::start(launcher.as_ref());
         running.run_to_end_with(1);
         running.page().set_state(control::RUNNING);
         let used = |running: &Running| running.domain.cpu_time();
@@ -215,7 +241,8 @@ fn a_thread_that_loops_is_held_and_stopped() {
 
 #[test]
 fn a_process_without_budget_still_does_what_the_supervisor_says() {
-    let mut process = ServiceProcess::start(Path::new("/proc/self/exe")).unwrap();
+    let mut process =
+        ServiceProcess::start(&launcher("/proc/self/exe", Isolation::Full), 0).unwrap();
     process.stop(true);
     // The agent is there, and says that it has not begun yet.
     let command = Command::Unmap { address: layout::window(0), length: PAGE };
@@ -225,7 +252,7 @@ fn a_process_without_budget_still_does_what_the_supervisor_says() {
 
 #[test]
 fn a_process_that_is_gone_is_noticed() {
-    let process = ServiceProcess::start(Path::new("/proc/self/exe")).unwrap();
+    let process = ServiceProcess::start(&launcher("/proc/self/exe", Isolation::Full), 0).unwrap();
     kill(process.id(), Signal::SIGKILL).unwrap();
     let mut waiting = [PollFd::new(process.descriptor(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut waiting, PollTimeout::NONE), Ok(1));
@@ -238,7 +265,175 @@ fn a_process_that_is_gone_is_noticed() {
 
 #[test]
 fn a_program_that_is_no_service_process_is_given_up() {
-    let process = ServiceProcess::start(Path::new("/bin/sh")).unwrap();
+    let process = ServiceProcess::start(&launcher("/bin/sh", Isolation::Full), 0).unwrap();
     let command = Command::Unmap { address: layout::window(0), length: PAGE };
     assert_eq!(process.command(&[command], &[]), Err(CommandError::Lost));
+}
+
+/// What an agent does that says it has done what it was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lie {
+    /// Nothing; it is no lie.
+    None,
+    /// It leaves mapped memory as it is.
+    KeepMapping,
+    /// It keeps the descriptor of what it maps.
+    KeepDescriptor,
+    /// It maps memory at a second place, too.
+    MapTwice,
+    /// It maps one page more than it should.
+    MapMore,
+    /// It leaves what is sent to it, descriptors included, for later.
+    ReadNothing,
+    /// It ends its first thread, and goes on in another.
+    EndFirstThread,
+    /// Watched as an agent is, it maps all of the memory of which it shall map a part, and writes to it.
+    MapRest,
+}
+
+const LIES: [Lie; 8] = [
+    Lie::None,
+    Lie::KeepMapping,
+    Lie::KeepDescriptor,
+    Lie::MapTwice,
+    Lie::MapMore,
+    Lie::ReadNothing,
+    Lie::EndFirstThread,
+    Lie::MapRest,
+];
+
+impl Lie {
+    /// A path to this program that tells the lie: everything else of a process is given.
+    fn program(self) -> String {
+        format!("/proc/self/{}exe", "./".repeat(1 + self as usize))
+    }
+
+    fn of_this_process() -> Option<Lie> {
+        // SAFETY: Linux leaves the path that a program was run by in its memory.
+        let path = unsafe { CStr::from_ptr(libc::getauxval(libc::AT_EXECFN) as *const c_char) };
+        LIES.into_iter().find(|lie| lie.program().as_bytes() == path.to_bytes())
+    }
+
+    /// The agent: with two descriptors, as one that has loaded an image.
+    fn tell(self) -> ! {
+        for [first, last] in [[0, 1], [SOCKET as u32 + 1, u32::MAX]] {
+            // SAFETY: nothing in this process uses them yet.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+        if self == Lie::EndFirstThread {
+            std::thread::spawn(move || {
+                // Linux shows those of the first thread there, and none once it is gone.
+                while std::fs::metadata("/proc/self/fd").unwrap().len() > 0 {
+                    std::thread::yield_now();
+                }
+                self.answer()
+            });
+            // SAFETY: the thread has nothing that the other one needs.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        }
+        self.answer()
+    }
+
+    fn answer(self) -> ! {
+        // SAFETY: the supervisor has put the socket there.
+        let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
+        if self == Lie::ReadNothing {
+            protocol::send_answer(socket, Ok(())).unwrap();
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        if self == Lie::MapRest {
+            protocol::receive_commands(socket).unwrap();
+            nix::sys::prctl::set_no_new_privs().unwrap();
+            let watch = watch::begin().unwrap();
+            protocol::send_descriptor(socket, watch.as_fd()).unwrap();
+            drop(watch);
+            protocol::send_answer(socket, Ok(())).unwrap();
+        }
+        let mut mapped = false;
+        while let Ok(Some((commands, descriptors))) = protocol::receive_commands(socket) {
+            match commands[0] {
+                Command::Map { address, length, access, .. }
+                    if self != Lie::KeepMapping || !mapped =>
+                {
+                    let file = descriptors[0].as_fd();
+                    if self == Lie::MapRest {
+                        let all = memory::Source::Shared(file, 0);
+                        memory::map(address, PARTS * PAGE, access, all).unwrap();
+                        for part in 0..PARTS {
+                            // SAFETY: the memory was just mapped, and nothing else uses it.
+                            unsafe { ((address + part * PAGE) as *mut u8).write_volatile(1) };
+                        }
+                    }
+                    let map = |address, length| {
+                        memory::map(address, length, access, memory::Source::Shared(file, 0))
+                            .unwrap();
+                    };
+                    map(address, length + if self == Lie::MapMore { PAGE } else { 0 });
+                    if self == Lie::MapTwice {
+                        map(address + 16 * PAGE, length);
+                    }
+                    mapped = true;
+                }
+                Command::Unmap { address, length } if self != Lie::KeepMapping => {
+                    memory::unmap(address, length).unwrap();
+                }
+                _ => {}
+            }
+            if self == Lie::KeepDescriptor {
+                std::mem::forget(descriptors);
+            } else {
+                drop(descriptors);
+            }
+            protocol::send_answer(socket, Ok(())).unwrap();
+        }
+        std::process::exit(0)
+    }
+}
+
+/// Pages of memory of which one is lent.
+const PARTS: u64 = 4;
+
+#[test]
+fn the_rest_of_memory_of_which_a_part_is_lent_is_out_of_reach() {
+    for isolation in [Isolation::Full, Isolation::Reduced] {
+        let launcher = launcher(&Lie::MapRest.program(), isolation);
+        let mut process = ServiceProcess::start(&launcher, 0).unwrap();
+        process.load(&[], &[]).unwrap();
+        let memory = memory::create("phi-test", PARTS * PAGE).unwrap();
+        let address = layout::window(0) + layout::REGIONS_OFFSET;
+        let lent = process.map(address, PAGE, Access::Write, memory.as_fd(), PAGE);
+        assert_eq!(lent, Err(CommandError::Kept));
+        // Whatever it would have done, it has done by then.
+        drop(process);
+        let mut bytes = vec![0xFF; (PARTS * PAGE) as usize];
+        assert_eq!(nix::sys::uio::pread(&memory, &mut bytes, 0), Ok(bytes.len()));
+        assert!(bytes.iter().all(|byte| *byte == 0), "it was reached before it was seen");
+    }
+}
+
+#[test]
+fn an_agent_that_lies_is_seen_through() {
+    let kept = Err(CommandError::Kept);
+    for (lie, mapping, less, unmapping) in [
+        (Lie::None, Ok(()), Ok(()), Ok(())),
+        (Lie::KeepMapping, Ok(()), kept, kept),
+        (Lie::KeepDescriptor, kept, kept, kept),
+        (Lie::MapTwice, kept, kept, kept),
+        (Lie::MapMore, kept, kept, kept),
+        (Lie::ReadNothing, kept, kept, kept),
+        (Lie::EndFirstThread, kept, kept, kept),
+    ] {
+        for isolation in [Isolation::Full, Isolation::Reduced] {
+            let launcher = launcher(&lie.program(), isolation);
+            let mut process = ServiceProcess::start(&launcher, 0).unwrap();
+            let memory = memory::create("phi-test", 4 * PAGE).unwrap();
+            let address = layout::window(0) + layout::REGIONS_OFFSET;
+            let map = |process: &mut ServiceProcess, access| {
+                process.map(address, 2 * PAGE, access, memory.as_fd(), 0)
+            };
+            assert_eq!(map(&mut process, Access::Write), mapping, "{lie:?}");
+            assert_eq!(map(&mut process, Access::Read), less, "{lie:?}");
+            assert_eq!(process.unmap(address, 2 * PAGE), unmapping, "{lie:?}");
+        }
+    }
 }

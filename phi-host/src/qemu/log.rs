@@ -1,21 +1,38 @@
-//! The kernel's log line: text for people, and at the end a record for the tool.
+//! The kernel's log line: text for people, and records for the tool.
 
+use crate::dump::Dump;
+use crate::symbols::Stack;
 use std::io::{self, Write};
 
-/// The byte that begins a record; its line end ends it.
+/// The byte that begins a record; its line end ends it. Of all that is written on bare metal, only what
+/// the kernel says itself has this byte.
 const RECORD: u8 = 0x1E;
 
 /// Bytes of a record, at most: beyond that it is text.
-const RECORD_SIZE: usize = 1 << 20;
+const RECORD_SIZE: usize = 16 << 20;
 
-/// Takes the log apart as it comes. Services may write to the log as well, and so feign a record;
-/// the kernel writes the last one, and only that counts. All others are text.
+/// Begins the record of a stack.
+const STACK: &[u8] = b"\x1Ephi-stack ";
+
+/// What the kernel says to the tool before its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// Where it was when it found a bug of its own.
+    Stack(Stack),
+    /// What it knows of the system.
+    Dump(Dump),
+}
+
+/// Takes the log apart as it comes. Of records that are no news, the last is the one at the system's end.
+/// All others are text.
 #[derive(Default)]
 pub struct LogReader {
     /// The record that is coming in, with its first byte.
     open: Option<Vec<u8>>,
     /// The last complete record, with its first byte and line end.
     record: Option<Vec<u8>>,
+    /// What has come and was not asked for yet.
+    news: Vec<News>,
     /// The last bytes of text, for whoever wants to know what was said last.
     end: Vec<u8>,
 }
@@ -55,8 +72,10 @@ impl LogReader {
         match end.map(|end| bytes[end]) {
             Some(b'\n') => {
                 record.push(b'\n');
-                if let Some(feigned) = self.record.replace(record) {
-                    self.text(&feigned, log)?;
+                if let Some(news) = News::read(&record) {
+                    self.news.push(news);
+                } else if let Some(earlier) = self.record.replace(record) {
+                    self.text(&earlier, log)?;
                 }
                 Ok(&bytes[length + 1..])
             }
@@ -81,6 +100,11 @@ impl LogReader {
         log.write_all(bytes)
     }
 
+    /// The news that have come since this was last asked.
+    pub fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
     /// At the log's end: the last record, without its first byte. What was cut off goes to `log`.
     ///
     /// # Errors
@@ -91,6 +115,16 @@ impl LogReader {
         }
         log.flush()?;
         Ok((self.record.map(|record| record[1..].to_vec()), self.end))
+    }
+}
+
+impl News {
+    /// The news in a record with its first byte; `None` if it is another one.
+    fn read(record: &[u8]) -> Option<News> {
+        if let Some(stack) = record.strip_prefix(STACK) {
+            return serde_json::from_slice(stack).ok().map(News::Stack);
+        }
+        Dump::open(&record[1..]).ok().map(News::Dump)
     }
 }
 
@@ -115,6 +149,22 @@ mod tests {
             assert_eq!(text, b"one\ntwo\x1E{\"a\":1}\n");
             assert_eq!(record.unwrap(), b"{\"b\":2}\n");
         }
+    }
+
+    #[test]
+    fn news_are_neither_text_nor_the_record() {
+        let stack = "\x1Ephi-stack {\"registers\":{\"instruction\":1,\"stack\":8,\
+                     \"preserved\":[1,2,3,4,5,6]},\"words\":[7,8]}\n";
+        let dump = crate::dump::tests::sample();
+        let log = [stack.as_bytes(), b"text\n\x1E", dump.bytes(), b"\x1E{}\n"].concat();
+        let (mut reader, mut text) = (LogReader::default(), Vec::new());
+        reader.take(&log, &mut text).unwrap();
+        let news = reader.news();
+        assert!(matches!(&news[..], [News::Stack(stack), News::Dump(there)]
+            if stack.words == [7, 8] && *there == dump));
+        assert!(reader.news().is_empty());
+        assert_eq!(reader.finish(&mut text).unwrap().0.unwrap(), b"{}\n");
+        assert_eq!(text, b"text\n");
     }
 
     #[test]

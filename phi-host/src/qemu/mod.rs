@@ -1,75 +1,55 @@
-//! The bare-metal machine: the kernel and a bundle in QEMU.
+//! The bare-metal machine: the kernel and a bundle in QEMU, booted by PVH, or by UEFI from a disk.
 //!
 //! Principles:
 //! - **Everything streams**: the transcript and the log are pipes, written on as they come and read
 //!   to their end, whatever ends the machine.
-//! - **Nothing stays behind**: QEMU ends with this process, even if that is killed, and the bundle
-//!   lies in a file without a name.
+//! - **Nothing stays behind**: QEMU ends with this process, even if that is killed, and bundle and disk
+//!   lie in files without names.
 //!
 //! Limits: QEMU's own words come with the failure, and are not shown when the machine ends well.
 
+mod command;
+mod debugger;
+mod firmware;
 mod log;
+mod monitor;
 mod output;
+mod program;
 
-use crate::cargo;
+pub use command::Options;
+pub use program::{kernel, loader};
+
+use crate::disk;
+use crate::dump::Dump;
 use crate::failure::{Failure, Kind};
 use crate::statistics::{MachineReport, interruption};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpid, getppid};
-use output::{End, Outputs};
+use crate::symbols::Symbols;
+use command::{PROGRAM, Source};
+use debugger::Debugger;
+use monitor::Monitor;
+use output::{End, Firmware, Outputs, Sinks};
 use phi_manifest::bundle::Bundle;
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-
-/// The emulator.
-const PROGRAM: &str = "qemu-system-x86_64";
-
-/// The kernel's compilation target.
-const TARGET: &str = "x86_64-unknown-none";
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ExitStatus};
 
 /// QEMU's exit status after the kernel has ended the system.
 const CLEAN: i32 = 33;
 
-/// QEMU's exit status after the kernel has found a mistake in itself.
+/// QEMU's exit status after the kernel has found a mistake in itself, or the loader cannot enter it.
 const KERNEL_BUG: i32 = 35;
 
-/// How a system is booted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// MiB of memory; without it, as much as the bundle and the quotas need.
-    pub memory: Option<u32>,
-    /// Whether the guest's clock counts its instructions, which two runs repeat exactly.
-    pub count_instructions: bool,
-}
-
-/// Builds the kernel of `project`; gives its file.
-///
-/// # Errors
-/// Cargo or the target is missing, or the kernel does not build.
-pub fn kernel(project: &Path) -> Result<PathBuf, Failure> {
-    if !cargo::has_target(TARGET) {
-        return Err(Failure::new(Kind::Computer, "a Rust target is not installed")
-            .at(TARGET)
-            .help(format!("rustup target add {TARGET}")));
-    }
-    let arguments = ["--profile=kernel", "--package=phi-kernel", &format!("--target={TARGET}")];
-    let mut programs = cargo::build(project, &arguments.map(String::from), "the kernel")?;
-    programs.remove("phi-kernel").ok_or_else(|| {
-        Failure::new(Kind::Bug, "cargo has built no kernel").in_file(&project.join("phi-kernel"))
-    })
-}
+/// MiB of memory for a disk, of which it is not known what it asks for.
+const DISK_MEMORY: u64 = 1024;
 
 /// Boots `kernel` with `bundle` and runs the system to its end. The transcript and the log are
-/// written as they come.
+/// written as they come, the log with what `symbols` know of addresses in it.
 ///
 /// SIGINT and SIGTERM end the machine; the status is then 128 and the signal's number, and there are
-/// no services in the report.
+/// no services in the report. SIGUSR1 asks the kernel for a dump.
 ///
 /// # Errors
 /// QEMU is missing or does not start, the output cannot be written, or the machine was lost.
@@ -77,26 +57,77 @@ pub fn boot(
     kernel: &Path,
     bundle: &Bundle<'_>,
     options: &Options,
+    symbols: &Symbols,
     transcript: &mut dyn Write,
     log: &mut dyn Write,
 ) -> Result<MachineReport, Failure> {
-    let image = unnamed_file(bundle.bytes()).map_err(|error| {
-        Failure::new(Kind::Computer, format!("there is no room for the bundle: {error}"))
-            .in_file(&std::env::temp_dir())
-            .help("free some room, or name another folder in $TMPDIR")
-    })?;
-    let memory = options.memory.map_or_else(|| memory(bundle), u64::from);
+    let memory = memory(bundle);
+    let Some(loader) = &options.loader else {
+        let image = unnamed_file(|file| file.write_all(bundle.bytes()))?;
+        let source = Source::Direct { kernel, bundle: image.as_raw_fd() };
+        return run(&source, memory, options, symbols, transcript, log);
+    };
+    let (loader, kernel) = (read(loader)?, read(kernel)?);
+    let (bundle, command_line) = (bundle.bytes(), &*options.command_line());
+    let content = disk::Content { loader: &loader, kernel: &kernel, bundle, command_line };
+    let image = unnamed_file(|file| disk::write(file, &content))?;
+    run(&Source::Disk(image.as_raw_fd()), memory, options, symbols, transcript, log)
+}
+
+/// Boots the disk `file` by UEFI; otherwise as [`boot`].
+///
+/// # Errors
+/// As there.
+pub fn boot_disk(
+    file: &File,
+    options: &Options,
+    symbols: &Symbols,
+    transcript: &mut dyn Write,
+    log: &mut dyn Write,
+) -> Result<MachineReport, Failure> {
+    run(&Source::Disk(file.as_raw_fd()), DISK_MEMORY, options, symbols, transcript, log)
+}
+
+/// Runs a machine to its end; `memory` in MiB is what it has if nothing else is asked for.
+fn run(
+    source: &Source<'_>,
+    memory: u64,
+    options: &Options,
+    symbols: &Symbols,
+    transcript: &mut dyn Write,
+    log: &mut dyn Write,
+) -> Result<MachineReport, Failure> {
+    let memory = options.memory.map_or(memory, u64::from);
+    if matches!(source, Source::Disk(_)) && !Path::new(firmware::FILE).exists() {
+        return Err(Failure::new(Kind::Computer, "UEFI firmware is not installed")
+            .at(firmware::FILE)
+            .help("apt-get install ovmf"));
+    }
     let (log_reader, log_writer) = io::pipe().map_err(lost)?;
-    let mut command = command(kernel, memory, options, image.as_raw_fd(), log_writer.as_raw_fd());
+    let (monitor, monitor_end) = Monitor::new().map_err(lost)?;
+    let debugger = match options.debugger {
+        true => Some(Debugger::new(symbols).map_err(lost)?),
+        false => None,
+    };
+    let descriptors = [log_writer.as_raw_fd(), monitor_end.as_raw_fd()];
+    let mut command = command::command(source, memory, options, descriptors, debugger.as_ref());
     let signals = output::Signals::block().map_err(|error| lost(error.into()))?;
     let mut machine = Machine(command.spawn().map_err(|error| missing(&error))?);
-    drop((command, log_writer));
+    drop((command, log_writer, monitor_end));
     let (Some(output), Some(errors)) = (machine.0.stdout.take(), machine.0.stderr.take()) else {
         return Err(lost(io::ErrorKind::BrokenPipe.into()));
     };
-    let outputs = Outputs { transcript: output, log: log_reader, errors };
-    let end = outputs.follow(&signals, transcript, log)?;
-    let end = match end {
+    if let Some(debugger) = &debugger {
+        write!(log, "{debugger}").map_err(|error| Failure::output(&error))?;
+    }
+    let firmware = matches!(source, Source::Disk(_));
+    // Nobody knows how long somebody looks around.
+    let patient = debugger.is_some();
+    let firmware = firmware.then(|| Firmware::new(patient));
+    let outputs = Outputs { transcript: output, log: log_reader, errors, firmware };
+    let take_dump = &mut |dump: &Dump| keep(dump, options.dump.as_deref());
+    let sinks = Sinks { transcript, log, take_dump };
+    let said = match outputs.follow(&signals, monitor, symbols, sinks)? {
         End::Signal(signal) => {
             let status = interruption(signal);
             return Ok(MachineReport { status, start_microseconds: 0, services: Vec::new() });
@@ -104,7 +135,21 @@ pub fn boot(
         End::Closed(said) => said,
     };
     let status = machine.0.wait().map_err(lost)?;
-    end_of(status, &end)
+    end_of(status, &said)
+}
+
+/// Keeps a dump in `file`; says what became of it.
+fn keep(dump: &Dump, file: Option<&Path>) -> Result<String, Failure> {
+    let reason = &dump.state().reason;
+    let Some(file) = file else {
+        return Ok(format!("phi-host: the kernel wrote a dump ({reason}); --dump FILE keeps it\n"));
+    };
+    std::fs::write(file, dump.bytes()).map_err(|error| {
+        Failure::new(Kind::Computer, format!("the dump cannot be written: {error}"))
+            .in_file(file)
+            .help("name a file in a folder that is there and has room")
+    })?;
+    Ok(format!("phi-host: the kernel's dump ({reason}) is in {}\n", file.display()))
 }
 
 /// QEMU's process: it ends when this is dropped.
@@ -161,64 +206,27 @@ fn memory(bundle: &Bundle<'_>) -> u64 {
     256 + (2 * bundle.bytes().len() as u64).div_ceil(MIB) + quotas.div_ceil(MIB)
 }
 
-fn unnamed_file(content: &[u8]) -> io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    file.write_all(content)?;
-    file.rewind()?;
-    Ok(file)
-}
-
-/// The command that starts QEMU. It inherits the descriptors `bundle` and `log`, which must stay
-/// open until it is spawned.
-fn command(kernel: &Path, memory: u64, options: &Options, bundle: RawFd, log: RawFd) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", &format!("{memory}M")]);
-    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-bios", "qboot.rom"]);
-    command.arg("-kernel").arg(kernel);
-    command.args(["-initrd", &format!("/dev/fd/{bundle}")]);
-    command.args([
-        "-chardev",
-        "file,id=transcript,path=/dev/fd/1",
-        "-serial",
-        "chardev:transcript",
-    ]);
-    command.args([
-        "-chardev",
-        &format!("file,id=log,path=/dev/fd/{log}"),
-        "-serial",
-        "chardev:log",
-    ]);
-    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
-    if options.count_instructions {
-        command.args(["-icount", "shift=0,sleep=off"]);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own, so that Ctrl-C reaches this process alone, which then ends it.
-    command.process_group(0);
-    inherit(&mut command, [bundle, log], getpid());
-    command
-}
-
-/// Has the process of `command` inherit `descriptors`, and end when its parent does.
-#[expect(unsafe_code, reason = "prepares a process between fork and exec")]
-fn inherit(command: &mut Command, descriptors: [RawFd; 2], parent: Pid) {
-    let prepare = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        if getppid() != parent {
-            // It ended before the wish to end with it was made.
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        for descriptor in descriptors {
-            // SAFETY: the caller keeps it open until the process was started, and the copy of it
-            // that this process has is closed by nobody else.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-            fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        }
-        Ok(())
+/// A file without a name, with what `fill` writes, and read from its beginning.
+fn unnamed_file(fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<File, Failure> {
+    let written = || {
+        let mut file = tempfile::tempfile()?;
+        fill(&mut file)?;
+        file.rewind()?;
+        Ok(file)
     };
-    // SAFETY: between fork and exec, the closure makes only system calls that are async-signal-safe,
-    // allocates nothing, and touches nothing but its own captured numbers.
-    unsafe { command.pre_exec(prepare) };
+    written().map_err(|error: io::Error| {
+        Failure::new(Kind::Computer, format!("there is no room for the bundle: {error}"))
+            .in_file(&std::env::temp_dir())
+            .help("free some room, or name another folder in $TMPDIR")
+    })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| {
+        Failure::new(Kind::Computer, format!("what was built cannot be read: {error}"))
+            .in_file(file)
+            .help("build it again")
+    })
 }
 
 fn missing(error: &io::Error) -> Failure {
@@ -237,6 +245,7 @@ fn lost(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::Signal;
     use output::Said;
 
     /// What an end means when QEMU's exit status is `code`.

@@ -7,6 +7,9 @@
 //! - **Policy apart from mechanism**: [`Policy`] decides, from ends and times alone; the rest asks
 //!   ΦCore and does what it says.
 //! - **Every end is in the log**, with what follows from it.
+//! - **A new image starts where the old one made room**: one with state is asked to hand over, and has a
+//!   second for it; then it is stopped. What waits in its mailboxes stays there (ΦCore does that), and the
+//!   swap is no restart. An image that cannot be started is given up for the one of before.
 //!
 //! The system's status, when it ends:
 //! - with an `until` service: that service's status once it has ended for good, or

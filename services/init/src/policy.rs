@@ -70,6 +70,8 @@ enum Phase {
     /// It is to be started at this time.
     Due(u64),
     Running,
+    /// It runs, and is to make room for another image by this time.
+    Leaving(u64),
     /// It has ended for good.
     Over,
 }
@@ -119,7 +121,8 @@ impl Policy {
 
     /// The services that run, by their index in the plan.
     pub fn running(&self) -> impl Iterator<Item = usize> {
-        self.watched.iter().filter(|one| one.phase == Phase::Running).map(|one| one.service)
+        let runs = |one: &&Watched| matches!(one.phase, Phase::Running | Phase::Leaving(_));
+        self.watched.iter().filter(runs).map(|one| one.service)
     }
 
     /// The next service to be started at time `now`, which counts as running from here on. Services
@@ -134,10 +137,36 @@ impl Policy {
         Some(one.service)
     }
 
-    /// The time at which the next service is to be started.
+    /// A running service has another image and `patience` nanoseconds to make room for it. `false` if that
+    /// was said before.
+    pub fn offered(&mut self, service: usize, patience: u64, now: u64) -> bool {
+        let running = |one: &&mut Watched| one.service == service && one.phase == Phase::Running;
+        let found = self.watched.iter_mut().find(running);
+        found.map(|one| one.phase = Phase::Leaving(now.saturating_add(patience))).is_some()
+    }
+
+    /// The next service that is to be stopped at time `now`, since it has not made room for another image.
+    /// It counts as running until [`Policy::replaced`].
+    pub fn next_late(&mut self, now: u64) -> Option<usize> {
+        let late = |one: &&mut Watched| matches!(one.phase, Phase::Leaving(time) if time <= now);
+        let one = self.watched.iter_mut().find(late)?;
+        one.phase = Phase::Running;
+        Some(one.service)
+    }
+
+    /// A service has made room for another image: it is to be started at time `now`, and that is no
+    /// restart.
+    pub fn replaced(&mut self, service: usize, now: u64) {
+        let found = self.watched.iter_mut().find(|one| one.service == service);
+        if let Some(one) = found.filter(|one| one.phase != Phase::Over) {
+            one.phase = Phase::Due(now);
+        }
+    }
+
+    /// The time at which the next service is to be started or stopped.
     pub fn next_time(&self) -> Option<u64> {
         let time = |one: &Watched| match one.phase {
-            Phase::Due(time) => Some(time),
+            Phase::Due(time) | Phase::Leaving(time) => Some(time),
             Phase::Running | Phase::Over => None,
         };
         self.watched.iter().filter_map(time).min()
@@ -145,12 +174,14 @@ impl Policy {
 
     /// A running service ended at time `now`; what follows. `None` for a service that does not run.
     pub fn ended(&mut self, service: usize, end: End, now: u64) -> Option<Verdict> {
-        let running = |one: &&mut Watched| one.service == service && one.phase == Phase::Running;
+        let running = |one: &&mut Watched| {
+            one.service == service && matches!(one.phase, Phase::Running | Phase::Leaving(_))
+        };
         let one = self.watched.iter_mut().find(running)?;
-        let RestartPlan { policy, backoff, maximum, then } = one.restart;
+        let RestartPlan { policy, backoff, longest, maximum, then } = one.restart;
         if end.is_failure() && policy == RestartPolicy::Always && one.restarts < maximum {
             let factor = 1u64.checked_shl(one.restarts).unwrap_or(u64::MAX);
-            let delay = backoff.saturating_mul(factor);
+            let delay = backoff.saturating_mul(factor).min(longest);
             one.restarts += 1;
             one.phase = Phase::Due(now.saturating_add(delay));
             return Some(Verdict::Restart { number: one.restarts, maximum, delay });
@@ -182,7 +213,7 @@ mod tests {
     const FAULT: End = End::Faulted(FaultKind::Read);
 
     fn restart(policy: RestartPolicy, maximum: u32, then: AfterRestarts) -> RestartPlan {
-        RestartPlan { policy, backoff: 10, maximum, then }
+        RestartPlan { policy, backoff: 10, longest: 40, maximum, then }
     }
 
     fn never(then: AfterRestarts) -> RestartPlan {
@@ -202,8 +233,11 @@ mod tests {
             lineages: 0,
         };
         ServicePlan {
+            state: 0,
+            replacement: None,
             name: String::new(),
             image,
+            driver: None,
             window: 0,
             stack: 0,
             heap: 0,
@@ -246,12 +280,12 @@ mod tests {
 
     #[test]
     fn failures_are_restarted_ever_later_and_then_the_system_goes_on() {
-        let plan = restart(RestartPolicy::Always, 3, AfterRestarts::Hold);
+        let plan = restart(RestartPolicy::Always, 4, AfterRestarts::Hold);
         let mut policy = policy(&[plan, never(AfterRestarts::Hold)], Some(2));
         assert_eq!(start_all(&mut policy, 0), [1, 2]);
         let mut now = 100;
-        for (number, delay) in [(1, 10), (2, 20), (3, 40)] {
-            let verdict = Verdict::Restart { number, maximum: 3, delay };
+        for (number, delay) in [(1, 10), (2, 20), (3, 40), (4, 40)] {
+            let verdict = Verdict::Restart { number, maximum: 4, delay };
             assert_eq!(policy.ended(1, FAULT, now), Some(verdict));
             assert_eq!(policy.next_time(), Some(now + delay));
             assert_eq!(policy.next_due(now + delay - 1), None);
@@ -318,6 +352,39 @@ mod tests {
     }
 
     #[test]
+    fn a_service_makes_room_or_is_late_and_neither_is_a_restart() {
+        let mut policy = policy(&[restart(RestartPolicy::Always, 1, AfterRestarts::Stop)], None);
+        start_all(&mut policy, 0);
+        for round in 0..5 {
+            let now = 1000 * round;
+            assert!(policy.offered(1, 100, now));
+            assert!(!policy.offered(1, 900, now), "the time is not put off");
+            assert_eq!(policy.running().collect::<Vec<_>>(), [1]);
+            assert_eq!(policy.next_time(), Some(now + 100));
+            assert_eq!(policy.next_late(now + 99), None);
+            if round % 2 == 0 {
+                assert_eq!(policy.next_late(now + 100), Some(1));
+                assert_eq!(policy.next_late(now + 100), None);
+            }
+            policy.replaced(1, now + 200);
+            assert_eq!(start_all(&mut policy, now + 200), [1]);
+        }
+        let verdict = Verdict::Restart { number: 1, maximum: 1, delay: 10 };
+        assert_eq!(policy.ended(1, FAULT, 9000), Some(verdict), "no restart was used up");
+    }
+
+    #[test]
+    fn a_service_that_fails_instead_of_making_room_has_failed() {
+        let mut policy = policy(&[never(AfterRestarts::Hold); 2], None);
+        start_all(&mut policy, 0);
+        assert!(policy.offered(1, 100, 0));
+        assert_eq!(policy.ended(1, FAULT, 50), Some(Verdict::Held));
+        policy.replaced(1, 60);
+        assert_eq!(start_all(&mut policy, 60), [0; 0], "it has ended for good");
+        assert!(!policy.offered(1, 100, 60));
+    }
+
+    #[test]
     fn only_running_services_end() {
         let mut policy = policy(&[never(AfterRestarts::Hold); 2], None);
         assert_eq!(policy.ended(1, FAULT, 0), None);
@@ -332,6 +399,7 @@ mod tests {
     fn delays_do_not_overflow() {
         let plan = RestartPlan {
             backoff: u64::MAX / 2,
+            longest: u64::MAX,
             ..restart(RestartPolicy::Always, 200, AfterRestarts::Hold)
         };
         let mut policy = policy(&[plan], None);

@@ -85,13 +85,15 @@ pub enum DomainState {
     Stopped,
 }
 
-/// A domain's state and generation.
+/// A domain's state, its generation, and whether there is a new image for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DomainInfo {
     /// How often it was started.
     pub generation: u32,
     /// What it is doing.
     pub state: DomainState,
+    /// Whether its next start takes a new image.
+    pub offered: bool,
 }
 
 impl DomainInfo {
@@ -106,7 +108,8 @@ impl DomainInfo {
             }
             DomainState::Stopped => (4, 0, 0, 0),
         };
-        put(&[u64::from(self.generation), state, code, address, instruction])
+        let offered = u64::from(self.offered);
+        put(&[u64::from(self.generation), state, code, address, instruction, offered])
     }
 
     /// From a message's bytes; `None` when they name no state.
@@ -123,7 +126,8 @@ impl DomainInfo {
             4 => DomainState::Stopped,
             _ => return None,
         };
-        Some(DomainInfo { generation: u32::try_from(word(bytes, 0)).ok()?, state })
+        let (generation, offered) = (u32::try_from(word(bytes, 0)).ok()?, word(bytes, 5) != 0);
+        Some(DomainInfo { generation, state, offered })
     }
 }
 
@@ -197,8 +201,10 @@ mod tests {
             DomainState::Faulted { kind: FaultKind::Division, address: 1, instruction: 2 },
             DomainState::Stopped,
         ] {
-            let info = DomainInfo { generation: 9, state };
-            assert_eq!(DomainInfo::decode(&info.encode()), Some(info));
+            for offered in [false, true] {
+                let info = DomainInfo { generation: 9, state, offered };
+                assert_eq!(DomainInfo::decode(&info.encode()), Some(info));
+            }
         }
     }
 

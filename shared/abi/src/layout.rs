@@ -11,6 +11,8 @@
 //! | 0 | never mapped |
 //! | [`START_OFFSET`] | the start block, read-only |
 //! | [`IMAGE_OFFSET`] | the image's segments |
+//! | [`STATE_OFFSET`] | what outlives the service's restarts, if its manifest says so |
+//! | [`MACHINE_OFFSET`] | what the machine needs there; never the service's |
 //! | [`STACK_OFFSET`] | the first thread's stack ends here, growing down; below it, a guard |
 //! | [`HEAP_OFFSET`] | the heap |
 //! | [`REGIONS_OFFSET`] | places of the regions that the service creates |
@@ -39,6 +41,19 @@ pub const IMAGE_OFFSET: u64 = 0x10_0000;
 
 /// Bytes of image, at most.
 pub const IMAGE_SIZE: u64 = 0x1000_0000;
+
+/// Where the region begins that outlives the service's restarts.
+pub const STATE_OFFSET: u64 = 0x1800_0000;
+
+/// Bytes of such a region, at most. A guard lies behind it.
+pub const STATE_SIZE: u64 = MACHINE_OFFSET - STATE_OFFSET - PAGE;
+
+/// Where the machine's own part begins; it reaches to the lowest stack.
+pub const MACHINE_OFFSET: u64 = 0x2000_0000;
+
+const _: () = assert!(IMAGE_OFFSET + IMAGE_SIZE < STATE_OFFSET);
+const _: () = assert!(STATE_OFFSET < MACHINE_OFFSET);
+const _: () = assert!(MACHINE_OFFSET < STACK_OFFSET - STACK_SIZE);
 
 /// Where the first thread's stack ends.
 pub const STACK_OFFSET: u64 = 0x4000_0000;

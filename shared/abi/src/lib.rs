@@ -41,7 +41,13 @@ pub use start::{
 pub use status::{Blame, Error, Outcome};
 
 /// Version of this interface. A machine refuses an image built for another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
+
+/// The status with which a service ends that has handed its state over to its next generation.
+pub const STATUS_HANDED_OVER: u8 = 75;
+
+/// The bit of a service's signal `hand-over` that asks it to hand over.
+pub const HAND_OVER: u64 = 1;
 
 /// Time without end, where a call takes a timeout in nanoseconds.
 pub const FOREVER: u64 = u64::MAX;

@@ -44,6 +44,9 @@ pub struct StartBlock {
     pub heap: u64,
     /// Bytes of heap.
     pub heap_size: u64,
+    /// Which image runs: 0 is the plan's, 1 its replacement in the bundle, and more are those that the
+    /// machine got while the system ran.
+    pub image: u64,
     /// The domain's priority, the most that its threads may have.
     pub priority: u32,
     /// Bytes of `arguments` in use.
@@ -88,6 +91,7 @@ impl StartBlock {
         window: 0,
         heap: 0,
         heap_size: 0,
+        image: 0,
         priority: 0,
         argument_length: 0,
         capability_count: 0,

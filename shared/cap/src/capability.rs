@@ -34,6 +34,11 @@ impl Mapping {
     /// Nothing mapped.
     pub const NONE: Mapping =
         Mapping { access: Rights::empty(), loan: false, address: 0, length: 0 };
+
+    /// Whether a revocation must find it at once: pages are mapped, or the call that lends them lasts.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.loan || !self.access.is_empty()
+    }
 }
 
 /// The right to use an object.

@@ -14,7 +14,9 @@
 //!   When the owner goes, what was derived joins the owner's own lineage ([`Capabilities::dissolve`]),
 //!   so lineages never outlive the quota they are charged to.
 //! - The capabilities to one object form a list at its *anchor*, so that a sweep after a revocation
-//!   looks only at what may be concerned.
+//!   looks only at what may be concerned, and those through which pages are mapped another one.
+//! - **A sweep takes small steps** ([`Capabilities::next_revoked`]). Until it has come by, what was revoked
+//!   is found invalid by its version.
 //!
 //! Limits: pools are made in [`Capabilities::new`] and never grow. This crate knows no objects: what
 //! has to happen to pages or to blocked threads is the caller's part.
@@ -23,8 +25,11 @@ extern crate alloc;
 
 mod capability;
 mod lineage;
+mod replies;
+mod sweep;
 mod table;
 
 pub use capability::{Capability, Mapping, Origin, State};
 pub use lineage::{LineageError, Lineages};
-pub use table::{Capabilities, SpaceSize};
+pub use replies::Replies;
+pub use table::{Capabilities, Slots, SpaceSize};

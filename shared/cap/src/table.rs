@@ -1,10 +1,18 @@
 //! The table of all capabilities.
 
-use crate::{Capability, Lineages, Mapping, Origin, State};
+use crate::sweep::Sweeps;
+use crate::{Capability, Lineages, Mapping, Origin, Replies, State};
 use alloc::boxed::Box;
 use alloc::vec;
 use phi_abi::{Handle, Kind, Rights};
 use phi_mem::{Links, List, NONE};
+
+/// The part of the table that is one domain's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Slots {
+    pub(crate) base: u32,
+    pub(crate) size: u32,
+}
 
 /// How large one domain's part of the table is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,24 +24,27 @@ pub struct SpaceSize {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
-    capability: Capability,
-    state: State,
+pub(crate) struct Entry {
+    pub(crate) capability: Capability,
+    pub(crate) state: State,
     /// The slot's generation, from 1.
-    generation: u32,
+    pub(crate) generation: u32,
     /// The domain that the slot belongs to, or [`NONE`].
-    space: u32,
-    anchor: u32,
+    pub(crate) space: u32,
+    /// The anchor of what it holds, if that is no reply capability; of a free slot the next free one of
+    /// the space, or [`NONE`].
+    pub(crate) anchor: u32,
     /// The global epoch at which the capability was last found valid.
     epoch: u64,
 }
 
 #[derive(Clone, Copy)]
-struct Space {
-    base: u32,
+pub(crate) struct Space {
+    pub(crate) base: u32,
     size: u32,
-    free: List,
-    free_count: u32,
+    /// The first free slot, or [`NONE`]: the last that was freed.
+    pub(crate) free: u32,
+    pub(crate) free_count: u32,
 }
 
 /// All capabilities of the system. An entry's index names it for as long as it is held.
@@ -41,37 +52,56 @@ struct Space {
 pub struct Capabilities {
     entries: Box<[Entry]>,
     spaces: Box<[Space]>,
-    /// Links of the lists at the anchors, and of each space's free slots.
+    /// Links of the lists at the anchors.
     links: Links,
     anchors: Box<[List]>,
+    /// The one entry with a reply capability to each thread, or [`NONE`].
+    replies: Box<[u32]>,
+    /// Of each object, the capabilities through which something is mapped or lent, and their links.
+    mapped: Box<[List]>,
+    mapped_links: Links,
     lineages: Lineages,
+    sweeps: Sweeps,
     transit: u32,
     epoch: u64,
+    changes: u64,
     next_id: u64,
 }
 
+/// What is in a free slot: a reply capability to nothing. So one that is put there writes little.
+const BLANK: Capability = Capability::new(Kind::Reply, Rights::empty(), NONE, 0);
+
 impl Capabilities {
     /// A table for domains of these sizes, with `transit` entries outside any domain, for objects at
-    /// `anchors` anchors. Allocates here and never again.
-    pub fn new(sizes: &[SpaceSize], transit: usize, anchors: usize) -> Capabilities {
+    /// `anchors` anchors and, behind these, an anchor for the reply to each of `threads` threads.
+    /// Allocates here and never again.
+    pub fn new(
+        sizes: &[SpaceSize],
+        transit: usize,
+        anchors: usize,
+        threads: usize,
+    ) -> Capabilities {
         let handles: usize = sizes.iter().map(|size| size.handles as usize).sum();
         let empty = Entry {
-            capability: Capability::new(Kind::Reply, Rights::empty(), NONE, 0),
+            capability: BLANK,
             state: State::Free,
             generation: 1,
             space: NONE,
-            anchor: 0,
+            anchor: NONE,
             epoch: 0,
         };
         let mut entries = vec![empty; handles + transit].into_boxed_slice();
-        let mut links = Links::new(entries.len());
+        let links = Links::new(entries.len());
+        let mapped_links = links.clone();
         let mut base = 0;
         let mut spaces = alloc::vec::Vec::with_capacity(sizes.len());
         for (index, size) in (0u32..).zip(sizes) {
-            let mut free = List::EMPTY;
-            for slot in base..base + size.handles {
-                entries[slot as usize].space = index;
-                links.push_back(&mut free, slot);
+            let mut free = NONE;
+            for slot in (base..base + size.handles).rev() {
+                let entry = &mut entries[slot as usize];
+                entry.space = index;
+                entry.anchor = free;
+                free = slot;
             }
             spaces.push(Space { base, size: size.handles, free, free_count: size.handles });
             base += size.handles;
@@ -81,11 +111,23 @@ impl Capabilities {
             spaces: spaces.into_boxed_slice(),
             links,
             anchors: vec![List::EMPTY; anchors].into_boxed_slice(),
+            replies: vec![NONE; threads].into_boxed_slice(),
+            mapped: vec![List::EMPTY; anchors].into_boxed_slice(),
+            mapped_links,
+            sweeps: Sweeps::new(anchors),
             lineages: Lineages::new(sizes.iter().map(|size| size.lineages), anchors),
             transit: base,
             epoch: 0,
+            changes: 1,
             next_id: 1,
         }
+    }
+
+    /// A number that has gone up since any capability but a reply has been revoked, has ended, or has
+    /// left its slot. Never 0.
+    #[inline(always)]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The lineages.
@@ -120,20 +162,21 @@ impl Capabilities {
         }
     }
 
-    /// The entry that `handle` names in `space`, and the capability in it, if that is known to be valid
-    /// without looking at its lineage: nobody can revoke it, or nothing has been revoked since its last
-    /// check.
+    /// The reply capabilities.
     #[inline(always)]
-    pub fn current(&self, space: u32, handle: Handle) -> Option<(u32, &Capability)> {
-        let Space { base, size, .. } = *self.spaces.get(space as usize)?;
-        if handle.slot() >= size {
-            return None;
+    pub fn replies(&mut self) -> Replies<'_> {
+        Replies {
+            entries: &mut self.entries,
+            spaces: &mut self.spaces,
+            of_threads: &mut self.replies,
+            next_id: &mut self.next_id,
         }
-        let index = base + handle.slot();
-        let entry = self.entries.get(index as usize)?;
-        let named = entry.generation == handle.generation() && entry.state == State::Held;
-        let checked = entry.epoch == self.epoch || entry.capability.origin.lineage == NONE;
-        (named && checked).then_some((index, &entry.capability))
+    }
+
+    /// The slots of `space`.
+    pub fn slots(&self, space: u32) -> Slots {
+        let Space { base, size, .. } = self.spaces[space as usize];
+        Slots { base, size }
     }
 
     /// The capability in `entry`, or what is left of it.
@@ -141,9 +184,23 @@ impl Capabilities {
         &self.entries[entry as usize].capability
     }
 
-    /// The capability in `entry`, to change its child or its mapping.
-    pub fn get_mut(&mut self, entry: u32) -> &mut Capability {
-        &mut self.entries[entry as usize].capability
+    /// Sets the lineage of what was derived revocably from the capability in `entry`, or, of a reply
+    /// capability, the first of its call's loans.
+    pub fn set_child(&mut self, entry: u32, child: u32) {
+        self.entries[entry as usize].capability.child = child;
+    }
+
+    /// Sets what is mapped through the capability in `entry`.
+    pub fn set_mapping(&mut self, entry: u32, mapping: Mapping) {
+        let held = &mut self.entries[entry as usize];
+        if held.capability.mapping.is_listed() != mapping.is_listed() {
+            let list = &mut self.mapped[held.anchor as usize];
+            match mapping.is_listed() {
+                true => self.mapped_links.push_back(list, entry),
+                false => self.mapped_links.remove(list, entry),
+            }
+        }
+        held.capability.mapping = mapping;
     }
 
     /// What `entry` holds, its lineage checked.
@@ -178,7 +235,9 @@ impl Capabilities {
 
     /// The free entries of `space`, in the order in which they will be used.
     pub fn free_entries(&self, space: u32) -> impl Iterator<Item = u32> + '_ {
-        self.links.iter(&self.spaces[space as usize].free)
+        let some = |entry: u32| Some(entry).filter(|entry| *entry != NONE);
+        let next = move |entry: &u32| some(self.entries[*entry as usize].anchor);
+        core::iter::successors(some(self.spaces[space as usize].free), next)
     }
 
     /// Whether `entry` holds a capability, or what is left of one.
@@ -226,7 +285,6 @@ impl Capabilities {
 
     /// Puts `capability` to the object at `anchor` into a free slot of `space`; `None` when there is
     /// none. It keeps its id; one of 0 is replaced by a fresh one. Returns entry and handle.
-    #[inline(always)]
     pub fn insert(
         &mut self,
         space: u32,
@@ -234,11 +292,20 @@ impl Capabilities {
         anchor: u32,
     ) -> Option<(u32, Handle)> {
         let owner = &mut self.spaces[space as usize];
-        let entry = self.links.pop_front(&mut owner.free)?;
+        let entry = owner.free;
+        let free = self.entries.get(entry as usize)?;
+        owner.free = free.anchor;
         owner.free_count -= 1;
         let slot = entry - owner.base;
         let generation = self.fill(entry, capability, anchor);
         Some((entry, Handle::new(slot, generation)))
+    }
+
+    /// Whether what is in a free slot is as [`Replies::insert`] wants it.
+    pub fn is_blank(&self, entry: u32) -> bool {
+        let Entry { capability, state, .. } = self.entries[entry as usize];
+        let Capability { id, rights, object, .. } = capability;
+        state == State::Free && capability == Capability { id, rights, object, ..BLANK }
     }
 
     /// Puts `capability` into `entry`, which is outside any domain and free.
@@ -246,7 +313,6 @@ impl Capabilities {
         self.fill(entry, capability, anchor);
     }
 
-    #[inline(always)]
     fn fill(&mut self, entry: u32, capability: Capability, anchor: u32) -> u32 {
         let id = if capability.id == 0 { self.fresh_id() } else { capability.id };
         let place = &mut self.entries[entry as usize];
@@ -256,23 +322,49 @@ impl Capabilities {
         place.anchor = anchor;
         place.epoch = self.epoch;
         let generation = place.generation;
-        self.links.push_back(&mut self.anchors[anchor as usize], entry);
+        match self.anchors.get_mut(anchor as usize) {
+            Some(list) => self.links.push_back(list, entry),
+            None => self.replies[anchor as usize - self.anchors.len()] = entry,
+        }
+        if capability.mapping.is_listed() {
+            self.mapped_links.push_back(&mut self.mapped[anchor as usize], entry);
+        }
         generation
     }
 
-    /// Takes what is in `entry` out and frees the entry: its handle names nothing from now on.
-    #[inline(always)]
-    pub fn remove(&mut self, entry: u32) {
-        let place = &mut self.entries[entry as usize];
-        if place.state == State::Held {
-            self.links.remove(&mut self.anchors[place.anchor as usize], entry);
+    /// Takes a held entry off its anchor.
+    fn unlink(&mut self, entry: u32) {
+        let Entry { anchor, capability: Capability { kind, object, mapping, .. }, .. } =
+            self.entries[entry as usize];
+        if kind == Kind::Reply {
+            self.replies[object as usize] = NONE;
+        } else {
+            if self.sweeps.next == entry {
+                self.sweeps.next = self.links.after(entry).unwrap_or(NONE);
+            }
+            self.links.remove(&mut self.anchors[anchor as usize], entry);
+            self.changes += 1;
+            if mapping.is_listed() {
+                self.mapped_links.remove(&mut self.mapped[anchor as usize], entry);
+                self.entries[entry as usize].capability.mapping = Mapping::NONE;
+            }
         }
+    }
+
+    /// Takes what is in `entry` out and frees the entry: its handle names nothing from now on.
+    pub fn remove(&mut self, entry: u32) {
+        if self.entries[entry as usize].state == State::Held {
+            self.unlink(entry);
+        }
+        let place = &mut self.entries[entry as usize];
         place.state = State::Free;
+        place.capability = BLANK;
         let Some(space) = self.spaces.get_mut(place.space as usize) else { return };
         match place.generation.checked_add(1) {
             Some(generation) => {
                 place.generation = generation;
-                self.links.push_front(&mut space.free, entry);
+                place.anchor = space.free;
+                space.free = entry;
                 space.free_count += 1;
             }
             None => place.state = State::Retired,
@@ -282,34 +374,100 @@ impl Capabilities {
     /// Ends the capability in `entry` and leaves `state` (`Revoked` or `Dead`) for its holder to
     /// find.
     pub fn bury(&mut self, entry: u32, state: State) {
-        let place = &mut self.entries[entry as usize];
-        if place.state == State::Held {
-            self.links.remove(&mut self.anchors[place.anchor as usize], entry);
-            place.capability.mapping = Mapping::NONE;
-            place.state = state;
+        if self.entries[entry as usize].state == State::Held {
+            self.unlink(entry);
+            self.entries[entry as usize].state = state;
         }
     }
 
     /// The first capability to the object at `anchor`.
     pub fn first_of(&self, anchor: u32) -> Option<u32> {
-        self.anchors[anchor as usize].first()
+        match self.anchors.get(anchor as usize) {
+            Some(list) => list.first(),
+            None => {
+                let reply = self.replies[anchor as usize - self.anchors.len()];
+                Some(reply).filter(|reply| *reply != NONE)
+            }
+        }
     }
 
     /// The next capability to the same object.
     pub fn after(&self, entry: u32) -> Option<u32> {
-        self.links.after(entry)
+        match self.entries[entry as usize].capability.kind {
+            Kind::Reply => None,
+            _ => self.links.after(entry),
+        }
+    }
+
+    /// The first capability through which something of the object at `anchor` is mapped or lent.
+    pub fn first_mapped(&self, anchor: u32) -> Option<u32> {
+        self.mapped[anchor as usize].first()
+    }
+
+    /// The next capability through which something of the same object is mapped or lent.
+    pub fn after_mapped(&self, entry: u32) -> Option<u32> {
+        self.mapped_links.after(entry)
     }
 
     /// The anchor of the object of `entry`.
     pub fn anchor(&self, entry: u32) -> u32 {
-        self.entries[entry as usize].anchor
+        let Entry { anchor, capability: Capability { kind, object, .. }, .. } =
+            self.entries[entry as usize];
+        if kind == Kind::Reply { self.anchors.len() as u32 + object } else { anchor }
+    }
+
+    /// Has [`Capabilities::next_revoked`] find what is no longer valid of the capabilities to the object at
+    /// `anchor`.
+    pub fn sweep_later(&mut self, anchor: u32) {
+        self.sweeps.add(anchor, self.first_of(anchor));
+    }
+
+    /// Whether there is nothing to sweep.
+    pub fn is_swept(&self) -> bool {
+        self.sweeps.is_empty()
+    }
+
+    /// The next capability that is no longer valid and not buried yet. Looks at `looks` capabilities at
+    /// most, and takes off those it has looked at.
+    pub fn next_revoked(&mut self, looks: &mut u32) -> Option<u32> {
+        while *looks > 0 && !self.sweeps.is_empty() {
+            *looks -= 1;
+            if self.sweeps.next == NONE {
+                let first = self.sweeps.finish_first().and_then(|anchor| self.first_of(anchor));
+                self.sweeps.next = first.unwrap_or(NONE);
+                continue;
+            }
+            let entry = self.sweeps.next;
+            self.sweeps.next = self.links.after(entry).unwrap_or(NONE);
+            if self.state(entry) == State::Revoked {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// How many lineages `payer` pays for, without those that a sweep will give back. While there is one,
+    /// this looks at all capabilities.
+    pub fn lineages_used(&self, payer: u32) -> u32 {
+        let given_back = |entry: &u32| {
+            let Entry { state, capability: Capability { kind, child, .. }, .. } =
+                self.entries[*entry as usize];
+            let owns = state == State::Held && kind != Kind::Reply && child != NONE;
+            owns && self.lineages.payer(child) == payer && self.standing(*entry) == State::Revoked
+        };
+        let used = self.lineages.used(payer);
+        if self.is_swept() {
+            return used;
+        }
+        used - (0..self.count()).filter(given_back).count() as u32
     }
 
     /// Revokes `lineage` and gives it back. Everything that came from it is invalid at once; the
-    /// caller buries it, walking the list of the anchor.
+    /// caller has it buried, at once or by a sweep.
     pub fn end_lineage(&mut self, lineage: u32) {
         self.lineages.end(lineage);
         self.epoch += 1;
+        self.changes += 1;
     }
 
     /// Gives `lineage` back without revoking: what came from it now comes from its parent. Returns
@@ -339,7 +497,7 @@ mod tests {
     const SIZE: SpaceSize = SpaceSize { handles: 4, lineages: 9 };
 
     fn table() -> Capabilities {
-        Capabilities::new(&[SIZE, SpaceSize { handles: 16, ..SIZE }], 4, 2)
+        Capabilities::new(&[SIZE, SpaceSize { handles: 16, ..SIZE }], 4, 2, 2)
     }
 
     fn signal() -> Capability {
@@ -419,22 +577,85 @@ mod tests {
     }
 
     #[test]
-    fn current_is_what_nothing_was_revoked_since() {
+    fn every_end_of_a_capability_is_a_change() {
         let mut table = table();
-        let (_, root) = table.insert(0, signal(), 0).unwrap();
-        let [(lineage, entry, handle), (_, other_entry, other)] = [0, 1].map(|_| {
-            let lineage = table.lineages_mut().make(Origin::ROOT, 0, 0).unwrap();
-            let origin = table.lineages().origin(lineage);
-            let (entry, handle) = table.insert(1, Capability { origin, ..signal() }, 0).unwrap();
-            (lineage, entry, handle)
-        });
-        assert_eq!(table.current(1, handle).map(|(found, _)| found), Some(entry));
+        let mut before = table.changes();
+        assert_ne!(before, 0);
+        let mut changed = |table: &Capabilities| {
+            let changed = table.changes() > before;
+            before = table.changes();
+            changed
+        };
+        let lineage = table.lineages_mut().make(Origin::ROOT, 0, 0).unwrap();
+        let origin = table.lineages().origin(lineage);
+        let derived = table.insert(1, Capability { origin, ..signal() }, 0).unwrap().0;
+        let [buried, removed] = [0, 1].map(|_| table.insert(1, signal(), 0).unwrap().0);
+        assert!(!changed(&table), "new ones change nothing about others");
+        table.bury(buried, State::Dead);
+        assert!(changed(&table));
+        table.remove(buried);
+        assert!(!changed(&table), "it had ended before");
+        table.remove(removed);
+        assert!(changed(&table));
         table.end_lineage(lineage);
-        assert_eq!(table.current(1, handle), None);
-        assert_eq!(table.current(1, other), None, "it was not checked since");
-        assert_eq!(table.state(other_entry), State::Held);
-        assert_eq!(table.current(1, other).map(|(found, _)| found), Some(other_entry));
-        assert!(table.current(0, root).is_some(), "nobody can revoke it");
+        assert!(changed(&table));
+        assert_eq!(table.state(derived), State::Revoked);
+    }
+
+    #[test]
+    fn replies_come_and_go_as_the_general_functions_would_have_them() {
+        let (mut general, mut short) = (table(), table());
+        let reply = Capability::new(Kind::Reply, Kind::Reply.rights(), 1, 0);
+        let anchor = 2 + 1;
+        let mut before = Handle::NULL;
+        for round in 0..3 {
+            let (entry, handle) = general.insert(0, reply, anchor).unwrap();
+            assert_eq!(short.replies().next(0), Some((handle, entry)), "round {round}");
+            short.replies().insert(0, entry, 1);
+            assert_eq!(short.get(entry), general.get(entry));
+            assert_eq!(short.state(entry), State::Held);
+            for table in [&general, &short] {
+                assert_eq!((table.first_of(anchor), table.after(entry)), (Some(entry), None));
+                assert_eq!((table.anchor(entry), table.free_slots(0)), (anchor, 3));
+            }
+            let slots = short.slots(0);
+            assert_eq!(short.replies().find(&slots, handle).map(|(found, _)| found), Some(entry));
+            assert_eq!(short.replies().find(&slots, before), None, "the slot's last reply is gone");
+            before = handle;
+            general.remove(entry);
+            short.replies().remove(entry, 1);
+            assert_eq!(short.replies().find(&slots, handle), None, "it is gone");
+            for table in [&general, &short] {
+                assert_eq!((table.first_of(anchor), table.free_slots(0)), (None, 4));
+                assert!(table.is_blank(entry));
+            }
+            assert!(general.free_entries(0).eq(short.free_entries(0)));
+        }
+        let other = short.insert(0, signal(), 0).unwrap().1;
+        let slots = short.slots(0);
+        assert_eq!(short.replies().find(&slots, other), None, "it is no reply");
+        let (theirs, entry) = short.replies().next(1).unwrap();
+        short.replies().insert(1, entry, 1);
+        let beyond = Handle::new(4, theirs.generation());
+        assert_eq!(entry, short.entries_of(0).end, "it would be the next of these slots");
+        assert_eq!(short.replies().find(&slots, beyond), None, "another domain's slot");
+    }
+
+    #[test]
+    fn replies_find_room_and_retire_slots() {
+        let mut table = table();
+        for _ in 0..4 {
+            assert!(table.replies().next(0).is_some());
+            table.insert(0, signal(), 0);
+        }
+        assert_eq!(table.replies().next(0), None);
+        let entry = table.entries_of(0).start;
+        table.remove(entry);
+        table.entries[entry as usize].generation = u32::MAX;
+        assert_eq!(table.replies().next(0), Some((Handle::new(0, u32::MAX), entry)));
+        table.replies().insert(0, entry, 0);
+        table.replies().remove(entry, 0);
+        assert_eq!((table.replies().next(0), table.free_slots(0)), (None, 0));
     }
 
     #[test]

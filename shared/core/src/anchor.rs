@@ -17,8 +17,8 @@ pub(crate) struct Anchors {
     signals: u32,
     domains: u32,
     threads: u32,
-    replies: u32,
     console: u32,
+    replies: u32,
 }
 
 impl Anchors {
@@ -40,13 +40,15 @@ impl Anchors {
             signals: next(signals),
             domains: next(domains),
             threads: next(threads),
-            replies: next(threads),
             console: next(1),
+            // Behind all others: there is one reply to a thread at most.
+            replies: next(threads),
         }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.console as usize + 1
+    /// Number of anchors with any number of capabilities.
+    pub(crate) fn shared(&self) -> usize {
+        self.replies as usize
     }
 
     /// Anchors of objects that end with the last capability; they come first.

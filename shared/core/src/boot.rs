@@ -1,18 +1,18 @@
 //! From a plan to a running `init`.
 
 use crate::anchor::Anchors;
-use crate::object::{Activity, Domain, Thread};
-use crate::{Content, Frame, Kernel, Machine, RegionIndex, Span};
+use crate::object::{Activity, Counts, Domain, Thread, Way};
+use crate::{Content, Frame, Image, Kernel, Machine, RegionIndex, Span};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use phi_abi::{DomainState, DomainStatistics, MESSAGE_GRANTS, StartBlock, layout};
-use phi_cap::{Capabilities, Origin, SpaceSize};
+use phi_cap::{Capabilities, Origin, Slots, SpaceSize};
 use phi_ipc::{Mailbox, MessagePool, Signal};
-use phi_manifest::plan::{Plan, Quota, SegmentAccess, ServicePlan};
-use phi_mem::{Links, List, Place, Region, RegionState};
+use phi_manifest::plan::{Plan, Quota, ServicePlan};
+use phi_mem::{Links, List, NONE, Place, Region, RegionState};
 use phi_sched::{Budget, Deadlines, ReadyQueues};
 
 /// Members of one pool, at most: what the plan's quotas may add up to.
@@ -30,6 +30,8 @@ pub enum BootError {
     Input(usize),
     /// The machine has no memory for the plan.
     Plan,
+    /// The machine has no memory for the state of service number `n`.
+    State(usize),
     /// The machine cannot start `init`.
     Init,
 }
@@ -40,6 +42,9 @@ impl fmt::Display for BootError {
             BootError::TooMany(what) => write!(f, "the quotas add up to too many {what}"),
             BootError::Input(number) => write!(f, "there is no memory for input {number}"),
             BootError::Plan => f.write_str("there is no memory for the plan"),
+            BootError::State(number) => {
+                write!(f, "there is no memory for the state of service {number}")
+            }
             BootError::Init => f.write_str("init cannot be started"),
         }
     }
@@ -67,13 +72,19 @@ impl Sizes {
         sum("handles", POOL, 0, |quota| quota.handles)?;
         sum("lineages", POOL, 0, |quota| quota.lineages)?;
         Ok(Sizes {
-            regions: sum("regions", POOL, plan.inputs.len() + 1, |quota| quota.regions)?,
+            regions: sum("regions", POOL, planned_regions(plan), |quota| quota.regions)?,
             mailboxes: sum("mailboxes", POOL, plan.mailboxes.len(), |quota| quota.mailboxes)?,
             messages: sum("messages", POOL, capacities.sum(), |quota| quota.messages)?,
-            signals: sum("signals", POOL, plan.services.len(), |quota| quota.signals)?,
+            signals: sum("signals", POOL, 2 * plan.services.len(), |quota| quota.signals)?,
             threads: sum("threads", THREADS, 0, |quota| quota.threads)?,
         })
     }
+}
+
+/// The regions of the plan: inputs, the plan itself, and the states of services that have one.
+fn planned_regions(plan: &Plan) -> usize {
+    let states = plan.services.iter().filter(|service| service.state > 0).count();
+    plan.inputs.len() + 1 + states
 }
 
 /// Hands out consecutive parts of the pools.
@@ -91,20 +102,13 @@ fn part(next: &mut u32, count: u32) -> Range<u32> {
 }
 
 fn domain(service: &ServicePlan, parts: &mut Parts) -> Domain {
-    let data: u64 = service
-        .image
-        .segments
-        .iter()
-        .filter(|segment| segment.access == SegmentAccess::Write)
-        .map(|segment| segment.memory_length)
-        .sum();
     Domain {
         name: service.name.as_str().into(),
         arguments: service.arguments.as_str().into(),
         window: service.window,
-        entry: service.image.entry,
         heap: service.heap,
-        image_memory: data + service.stack + service.heap,
+        fixed_memory: service.stack + service.heap + service.state,
+        replacement: service.replacement.as_ref().map(|one| Image::of_plan(1, &one.image)),
         quota: service.quota,
         priority: service.priority,
         supervisor: service.supervisor,
@@ -113,6 +117,8 @@ fn domain(service: &ServicePlan, parts: &mut Parts) -> Domain {
         regions: part(&mut parts.regions, service.quota.regions),
         mailboxes: part(&mut parts.mailboxes, service.quota.mailboxes),
         signals: part(&mut parts.signals, service.quota.signals),
+        image: Image::of_plan(0, &service.image),
+        offered: None,
         generation: 0,
         state: DomainState::Created,
         live_threads: 0,
@@ -135,9 +141,9 @@ impl<M: Machine> Kernel<M> {
         let sizes = Sizes::of(plan)?;
         let plan_region = plan.inputs.len() as u32;
         let mut parts = Parts {
-            regions: plan_region + 1,
+            regions: planned_regions(plan) as u32,
             mailboxes: plan.mailboxes.len() as u32,
-            signals: plan.services.len() as u32,
+            signals: 2 * plan.services.len() as u32,
             threads: 0,
         };
         let domains: Box<[Domain]> =
@@ -154,7 +160,7 @@ impl<M: Machine> Kernel<M> {
         let transit = messages as usize * MESSAGE_GRANTS;
         let mut kernel = Kernel {
             machine,
-            capabilities: Capabilities::new(&spaces, transit, anchors.count()),
+            capabilities: Capabilities::new(&spaces, transit, anchors.shared(), threads as usize),
             links: Links::new((threads + messages) as usize),
             threads: (0..threads).map(|_| no_thread()).collect(),
             messages: MessagePool::new(messages as usize),
@@ -162,17 +168,18 @@ impl<M: Machine> Kernel<M> {
             signals: vec![Signal::FREE; signals as usize].into_boxed_slice(),
             regions: vec![Region::FREE; regions as usize].into_boxed_slice(),
             ready: ReadyQueues::EMPTY,
-            deadlines: Deadlines::new(threads as usize + domains.len()),
+            deadlines: Deadlines::new(threads as usize + 2 * domains.len()),
             unreferenced: List::EMPTY,
             unreferenced_links: Links::new(anchors.counted()),
             anchors,
             domains,
             start: Box::new(StartBlock::EMPTY),
             plan_region,
-            last_dispatched: None,
+            last_dispatched: NONE,
             halted: None,
         };
         kernel.plan_objects(plan)?;
+        kernel.plan_replacements(plan);
         kernel.start_domain(0).map_err(|_| BootError::Init)?;
         Ok(kernel)
     }
@@ -182,7 +189,9 @@ impl<M: Machine> Kernel<M> {
         for (place, mailbox) in self.mailboxes.iter_mut().zip(&plan.mailboxes) {
             *place = Mailbox::new(mailbox.server, true, mailbox.capacity);
         }
-        for (index, signal) in (0..plan.services.len()).zip(self.signals.iter_mut()) {
+        let domains = 0..plan.services.len();
+        let owners = domains.clone().chain(domains);
+        for (index, signal) in owners.zip(self.signals.iter_mut()) {
             *signal = Signal::new(index as u16, true);
         }
         for (index, input) in plan.inputs.iter().enumerate() {
@@ -192,7 +201,27 @@ impl<M: Machine> Kernel<M> {
         }
         let length = plan.encoded_length();
         let place = Place { address: plan.plan_address, length };
-        self.plan_region(self.plan_region, place, Content::Plan).ok_or(BootError::Plan)
+        self.plan_region(self.plan_region, place, Content::Plan).ok_or(BootError::Plan)?;
+        let mut region = self.plan_region;
+        for (index, service) in plan.services.iter().enumerate().filter(|(_, one)| one.state > 0) {
+            region += 1;
+            let address = service.window + layout::STATE_OFFSET;
+            let place = Place { address, length: service.state };
+            self.plan_region(region, place, Content::Zero).ok_or(BootError::State(index))?;
+            self.regions[region as usize].owner = index as u16;
+        }
+        Ok(())
+    }
+
+    /// Has the plan's replacements be offered when they are due.
+    fn plan_replacements(&mut self, plan: &Plan) {
+        let first = (self.threads.len() + self.domains.len()) as u32;
+        for (member, service) in (first..).zip(&plan.services) {
+            if let Some(replacement) = &service.replacement {
+                let due = self.machine.now().saturating_add(replacement.after);
+                self.deadlines.set(member, due);
+            }
+        }
     }
 
     fn plan_region(&mut self, region: u32, place: Place, content: Content) -> Option<()> {
@@ -214,6 +243,13 @@ fn no_thread() -> Thread {
         domain: 0,
         priority: 0,
         budgeted: false,
+        timed: false,
+        yields_to: 0,
         lends: false,
+        slots: Slots::default(),
+        calls: Way::NONE,
+        receives: Way::NONE,
+        counts: Counts::default(),
+        name: 0,
     }
 }

@@ -56,6 +56,9 @@ impl<M: Machine> Kernel<M> {
         if !self.is_dispatched(thread) {
             return;
         }
+        if !self.capabilities.is_swept() {
+            self.sweep();
+        }
         self.thread_mut(index).frame.message_out = false;
         let domain = self.space_of(index);
         self.domain_mut(domain).statistics.calls += 1;

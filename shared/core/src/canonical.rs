@@ -77,11 +77,14 @@ impl<M: Machine> Kernel<M> {
         };
         // What is the plan's comes first: regions and mailboxes as they are, events by domain.
         let planned = self.mailboxes.iter().take_while(|mailbox| mailbox.planned).count();
-        give(&mut names.regions, 1, 0..self.plan_region + 1);
+        let regions = self.regions.iter().take_while(|region| region.planned).count();
+        give(&mut names.regions, 1, 0..regions as u32);
         give(&mut names.mailboxes, 2, 0..planned as u32);
         for (position, domain) in (0..).zip(order) {
             names.domains[usize::from(domain.0)] = position;
-            give(&mut names.signals, 3, u32::from(domain.0)..u32::from(domain.0) + 1);
+            let (events, domains) = (u32::from(domain.0), self.domains.len() as u32);
+            give(&mut names.signals, 3, events..events + 1);
+            give(&mut names.signals, 3, domains + events..domains + events + 1);
         }
         for domain in order {
             let Domain { threads, regions, mailboxes, signals, .. } =
@@ -111,6 +114,8 @@ impl<M: Machine> Writer<'_, M> {
         };
         let budget = held.budget.as_ref().map_or(NOTHING, |budget| budget.used());
         let (throttled, live) = (u64::from(held.throttled), u64::from(held.live_threads));
+        let images = [held.image.number, held.offered.map_or(NOTHING, |image| image.number)];
+        self.put(&images);
         self.put(&[state, throttled, budget, live, held.region_memory, u64::from(held.messages)]);
         let entries = self.kernel.capabilities.entries_of(domain);
         for entry in entries.clone() {
@@ -347,14 +352,16 @@ impl<M: Machine> Writer<'_, M> {
             self.threads(&self.kernel.domains[usize::from(domain.0)].parked);
         }
         let threads = self.kernel.threads.len();
-        let members = 0..(threads + self.kernel.domains.len()) as u32;
+        let domains = self.kernel.domains.len();
+        let members = 0..(threads + 2 * domains) as u32;
         let due = |member| self.kernel.deadlines.due(member).map(|due| (due, member as usize));
         let mut dues: Vec<((u64, u64), usize)> = members.filter_map(due).collect();
         dues.sort_unstable();
         for ((time, _), member) in dues {
             let name = match member.checked_sub(threads) {
                 None => self.names.threads[member],
-                Some(domain) => NOTHING - 1 - self.names.domains[domain],
+                Some(budget) if budget < domains => NOTHING - 1 - self.names.domains[budget],
+                Some(offer) => NOTHING - 1 - domains as u64 - self.names.domains[offer - domains],
             };
             self.put(&[name, time.saturating_sub(now)]);
         }
@@ -366,7 +373,7 @@ impl<M: Machine> Writer<'_, M> {
     /// Lineages that are paid for, whether anything names them or not.
     fn accounts(&mut self) {
         for domain in self.order {
-            let used = self.kernel.capabilities.lineages().used(u32::from(domain.0));
+            let used = self.kernel.capabilities.lineages_used(u32::from(domain.0));
             self.words.push(u64::from(used));
         }
     }

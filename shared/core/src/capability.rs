@@ -46,8 +46,8 @@ impl<M: Machine> Kernel<M> {
             return Ok(child);
         }
         let anchor = self.capabilities.anchor(entry);
-        let child = self.capabilities.lineages_mut().make(origin, anchor, space)?;
-        self.capabilities.get_mut(entry).child = child;
+        let child = self.make_lineage(origin, anchor, space)?;
+        self.capabilities.set_child(entry, child);
         Ok(child)
     }
 

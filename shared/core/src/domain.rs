@@ -88,7 +88,10 @@ impl<M: Machine> Kernel<M> {
         }
         self.domain(domain).mailboxes.clone().for_each(|mailbox| self.destroy_mailbox(mailbox));
         self.domain(domain).signals.clone().for_each(|signal| self.destroy_signal(signal));
-        self.close_planned_mailboxes(domain);
+        match self.keeps_mailboxes(DomainIndex(domain as u16)) {
+            true => self.keep_planned_mailboxes(domain),
+            false => self.close_planned_mailboxes(domain),
+        }
         if domain == 0 {
             let status = match state {
                 DomainState::Exited(status) => status,
@@ -122,7 +125,10 @@ impl<M: Machine> Kernel<M> {
         // With the address space, what was mapped in it has gone. All of it: the end of one capability
         // can be the end of others, whose pages the machine would be asked to unmap.
         for entry in self.capabilities.entries_of(domain) {
-            self.capabilities.get_mut(entry).mapping = Mapping::NONE;
+            let mapping = self.capabilities.get(entry).mapping;
+            // A loan stays one, so that the end of its call finds it.
+            let kept = if mapping.loan { mapping } else { Mapping::NONE };
+            self.capabilities.set_mapping(entry, Mapping { access: Rights::empty(), ..kept });
         }
         for entry in self.capabilities.entries_of(domain) {
             if self.capabilities.is_occupied(entry) {
@@ -131,7 +137,7 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    fn close_planned_mailboxes(&mut self, domain: u32) {
+    pub(crate) fn close_planned_mailboxes(&mut self, domain: u32) {
         for mailbox in 0..self.mailboxes.len() as u32 {
             let held = self.mailbox(mailbox);
             if held.planned && u32::from(held.owner) == domain {

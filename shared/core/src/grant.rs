@@ -50,7 +50,7 @@ impl<M: Machine> Kernel<M> {
                 _ => return bad_argument(u64::from(grant.mode)),
             }
         }
-        if lent > self.capabilities.lineages().left(self.space_of(thread)) {
+        if lent > self.lineages_left(self.space_of(thread), lent) {
             return Err(Error::QuotaExceeded.into());
         }
         Ok(lent)
@@ -227,7 +227,7 @@ impl<M: Machine> Kernel<M> {
         let rights = Rights::from_bits_retain(grant.rights) & LOAN_RIGHTS;
         let anchor = self.capabilities.anchor(entry);
         let payer = self.space_of(sender);
-        let lineage = self.capabilities.lineages_mut().make(source.origin, anchor, payer).ok()?;
+        let lineage = self.make_lineage(source.origin, anchor, payer).ok()?;
         self.capabilities.lineages_mut().set_next_loan(lineage, *loans);
         *loans = lineage;
         let origin = self.capabilities.lineages().origin(lineage);

@@ -1,7 +1,7 @@
 //! ΦCore's state, and what a machine asks of it.
 
 use crate::anchor::Anchors;
-use crate::object::{Activity, Domain, Thread};
+use crate::object::{Activity, Counts, Domain, Thread};
 use crate::{DomainIndex, Frame, Machine, ThreadIndex};
 use alloc::boxed::Box;
 use phi_abi::{DomainInfo, DomainStatistics, Fault, StartBlock};
@@ -31,7 +31,7 @@ pub struct Kernel<M: Machine> {
     pub(crate) threads: Box<[Thread]>,
     pub(crate) messages: MessagePool,
     pub(crate) mailboxes: Box<[Mailbox]>,
-    /// The first are the domains' events, by index of the domain.
+    /// The first are the domains' events, by index of the domain; then those that ask them to hand over.
     pub(crate) signals: Box<[Signal]>,
     pub(crate) regions: Box<[Region]>,
     pub(crate) domains: Box<[Domain]>,
@@ -45,7 +45,8 @@ pub struct Kernel<M: Machine> {
     pub(crate) start: Box<StartBlock>,
     /// The region that holds the plan.
     pub(crate) plan_region: u32,
-    pub(crate) last_dispatched: Option<u32>,
+    /// The thread that was dispatched last, or [`phi_mem::NONE`].
+    pub(crate) last_dispatched: u32,
     pub(crate) halted: Option<u8>,
 }
 
@@ -105,18 +106,27 @@ impl<M: Machine> Kernel<M> {
     /// What a domain has used.
     pub fn statistics(&self, domain: DomainIndex) -> DomainStatistics {
         let held = &self.domains[usize::from(domain.0)];
-        let image = if held.is_running() { held.image_memory } else { 0 };
-        DomainStatistics {
+        let image = if held.is_running() { held.image_memory() } else { 0 };
+        let mut statistics = DomainStatistics {
             memory: image + held.region_memory,
             handles: u64::from(self.capabilities.used_slots(u32::from(domain.0))),
             ..held.statistics
+        };
+        for thread in held.threads.clone() {
+            let Counts { handed_over, bytes, resumed } = self.thread(thread).counts;
+            statistics.calls = statistics.calls.wrapping_add(handed_over);
+            statistics.messages = statistics.messages.wrapping_add(handed_over);
+            statistics.bytes_copied = statistics.bytes_copied.wrapping_add(bytes);
+            statistics.switches += resumed;
         }
+        statistics
     }
 
     /// What a domain is doing.
     pub fn info(&self, domain: DomainIndex) -> DomainInfo {
         let held = &self.domains[usize::from(domain.0)];
-        DomainInfo { generation: held.generation, state: held.state }
+        let offered = held.offered.is_some();
+        DomainInfo { generation: held.generation, state: held.state, offered }
     }
 
     pub(crate) fn is_dispatched(&self, thread: ThreadIndex) -> bool {

@@ -15,13 +15,14 @@ impl<M: Machine> Kernel<M> {
         let held = self.capabilities.state(entry) == State::Held;
         let anchor = self.capabilities.anchor(entry);
         if kind != Kind::Reply && child != NONE {
-            self.capabilities.get_mut(entry).child = NONE;
+            self.capabilities.set_child(entry, NONE);
             self.dissolve(child);
         }
         self.capabilities.remove(entry);
         if kind == Kind::Reply {
             self.end_loans(child);
             if held {
+                self.thread_mut(object).lends = false;
                 self.fail(object, Error::Dead);
             }
         } else if held {
@@ -32,8 +33,16 @@ impl<M: Machine> Kernel<M> {
     /// Remembers an object without capabilities for [`Kernel::reap`]: ending it at once could end
     /// others in turn, as deep as there are objects.
     pub(crate) fn note_if_unreferenced(&mut self, anchor: u32) {
-        let counted = (anchor as usize) < self.anchors.counted();
-        if counted && self.capabilities.first_of(anchor).is_none() {
+        if (anchor as usize) >= self.anchors.counted() {
+            return;
+        }
+        // What was revoked and waits to be buried keeps no object.
+        while let Some(entry) = self.capabilities.first_of(anchor)
+            && self.capabilities.state(entry) == State::Revoked
+        {
+            self.bury(entry, State::Revoked);
+        }
+        if self.capabilities.first_of(anchor).is_none() {
             // Without capabilities now means that it had some before, so it is not in the list yet.
             self.unreferenced_links.push_back(&mut self.unreferenced, anchor);
         }
@@ -111,6 +120,11 @@ impl<M: Machine> Kernel<M> {
         while let Some(receiver) = self.mailbox(mailbox).receivers.first() {
             self.fail(receiver, Error::Dead);
         }
+        self.unbind_from(mailbox);
+    }
+
+    /// Ends the binding of the signal that is bound to a mailbox, if one is.
+    pub(crate) fn unbind_from(&mut self, mailbox: u32) {
         let signal = self.mailbox(mailbox).signal;
         if signal != NONE {
             self.unbind(signal);

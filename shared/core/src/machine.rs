@@ -47,7 +47,7 @@ pub trait Machine {
     fn now(&mut self) -> u64;
 
     /// Gives `domain` a fresh address space with what its [`phi_manifest::plan::ServicePlan`] says:
-    /// segments as in the bundle, first stack, heap, and `start` at
+    /// the segments of the image that `start` names, first stack, heap, and `start` at
     /// [`phi_abi::layout::START_OFFSET`], read-only. The domain has no address space now.
     fn load(&mut self, domain: DomainIndex, start: &StartBlock) -> Result<(), MachineError>;
 

@@ -58,8 +58,8 @@ impl<M: Machine> Kernel<M> {
             self.pass_grants(Origins::Thread(thread), receiver);
             self.wake_receiver(receiver);
         } else {
-            let Mailbox { stored, capacity, .. } = *self.mailbox(mailbox);
-            if stored >= capacity {
+            let Mailbox { stored, carried, capacity, .. } = *self.mailbox(mailbox);
+            if stored.saturating_add(carried) >= capacity {
                 return Err(Error::Full.into());
             }
             let message = &self.threads[thread as usize].frame.message;
@@ -81,7 +81,7 @@ impl<M: Machine> Kernel<M> {
         if count > 0 {
             self.check_grants(thread, count, true, NOTHING_CONSUMED)?;
         }
-        self.thread_mut(thread).origin = self.capabilities.get(entry).origin;
+        self.set_origin(thread, self.capabilities.get(entry).origin);
         self.count_message(thread, length);
         match self.ready_receiver(mailbox, count as u32 + 1) {
             Some(receiver) => {
@@ -122,9 +122,8 @@ impl<M: Machine> Kernel<M> {
         if timeout == 0 {
             return Err(Error::TimedOut.into());
         }
-        let held = &mut self.threads[thread as usize];
-        held.origin = origin;
-        held.activity = Activity::Receiving(mailbox);
+        self.set_origin(thread, origin);
+        self.thread_mut(thread).activity = Activity::Receiving(mailbox);
         self.links.push_back(&mut self.mailboxes[mailbox as usize].receivers, thread);
         if timeout != FOREVER {
             self.set_timeout(thread, timeout);
@@ -192,7 +191,7 @@ impl<M: Machine> Kernel<M> {
         let lends = loans != NONE;
         if lends {
             // Lent pages come back with the answer, and not before.
-            self.deadlines.cancel(caller);
+            self.cancel_timeout(caller);
         }
         let held = self.thread_mut(caller);
         held.activity = Activity::Served;
@@ -209,7 +208,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Ends the receive of a thread that is in no list: its message is in its frame.
     fn wake_receiver(&mut self, receiver: u32) {
-        self.deadlines.cancel(receiver);
+        self.cancel_timeout(receiver);
         let frame = &mut self.thread_mut(receiver).frame;
         frame.outcome = Outcome::success(0);
         frame.message_out = true;

@@ -13,7 +13,7 @@ impl<M: Machine> Kernel<M> {
         };
         let space = self.space_of(thread);
         let domain = self.domain(space);
-        let used = domain.image_memory + domain.region_memory;
+        let used = domain.image_memory() + domain.region_memory;
         let free = |slot: &u32| self.regions[*slot as usize].state == RegionState::Free;
         let slot = domain.regions.clone().find(free).ok_or(Error::QuotaExceeded)?;
         let number = slot - domain.regions.start;
@@ -44,8 +44,8 @@ impl<M: Machine> Kernel<M> {
             return Err(Error::Busy.into());
         }
         let place = self.regions[object as usize].place;
-        self.capabilities.get_mut(entry).mapping =
-            Mapping { address: place.address, length: place.page_length(), ..Mapping::NONE };
+        let (address, length) = (place.address, place.page_length());
+        self.capabilities.set_mapping(entry, Mapping { address, length, ..Mapping::NONE });
         self.map_entry(entry, access)?;
         Ok(Done::Value(place.address))
     }
@@ -61,8 +61,9 @@ impl<M: Machine> Kernel<M> {
 
     /// Maps the pages that the capability in `entry` notes, with `access`.
     pub(crate) fn map_entry(&mut self, entry: u32, access: Rights) -> Result<(), Error> {
-        self.capabilities.get_mut(entry).mapping.access = access;
         let Capability { object, mapping, .. } = *self.capabilities.get(entry);
+        let mapping = Mapping { access, ..mapping };
+        self.capabilities.set_mapping(entry, mapping);
         if self.apply_access(entry, object, mapping).is_err() {
             self.unmap_entry(entry);
             return Err(Error::Machine);
@@ -76,7 +77,7 @@ impl<M: Machine> Kernel<M> {
         if kind == Kind::Region && !mapping.access.is_empty() {
             // A loan keeps its range: it still says what may be lent on.
             let kept = if mapping.loan { mapping } else { Mapping::NONE };
-            self.capabilities.get_mut(entry).mapping = Mapping { access: Rights::empty(), ..kept };
+            self.capabilities.set_mapping(entry, Mapping { access: Rights::empty(), ..kept });
             // Where the machine fails, the holder has less than what it may have, and never more.
             let _ = self.apply_access(entry, object, mapping);
         }
@@ -116,9 +117,9 @@ impl<M: Machine> Kernel<M> {
     fn access_at(&self, space: u32, anchor: u32, address: u64) -> (Rights, u64) {
         let mut access = Rights::empty();
         let mut until = u64::MAX;
-        let mut next = self.capabilities.first_of(anchor);
+        let mut next = self.capabilities.first_mapped(anchor);
         while let Some(entry) = next {
-            next = self.capabilities.after(entry);
+            next = self.capabilities.after_mapped(entry);
             let mapping = self.capabilities.get(entry).mapping;
             if mapping.access.is_empty() || self.capabilities.space(entry) != Some(space) {
                 continue;

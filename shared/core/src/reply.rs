@@ -36,7 +36,7 @@ impl<M: Machine> Kernel<M> {
             self.end_loans(loans);
         }
         self.count_message(thread, length);
-        self.deadlines.cancel(caller);
+        self.cancel_timeout(caller);
         let held = self.thread_mut(caller);
         held.lends = false;
         held.frame.outcome = Outcome::success(0);
@@ -69,7 +69,7 @@ impl<M: Machine> Kernel<M> {
         let Some(entry) = self.capabilities.first_of(anchor) else { return };
         let loans = self.capabilities.get(entry).child;
         if end_loans && loans != NONE {
-            self.capabilities.get_mut(entry).child = NONE;
+            self.capabilities.set_child(entry, NONE);
             self.end_loans(loans);
         }
         self.bury(entry, State::Dead);

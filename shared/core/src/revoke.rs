@@ -1,11 +1,19 @@
 //! Revocation: what has to end once a lineage has.
+//!
+//! One addition makes everything derived invalid, however much that is. Before the call returns, mappings,
+//! waits and bindings are ended. What is idle is buried later, a few capabilities at a time, by whichever
+//! calls come next; until then it answers as if it were. What would tell the difference buries first: a
+//! quota of lineages that is short, and the question who still holds an object.
 
 use crate::call::{Answer, Done};
 use crate::object::Activity;
 use crate::{Kernel, Machine};
 use phi_abi::{Error, Kind, Rights};
-use phi_cap::{Capability, State};
+use phi_cap::{Capability, LineageError, Origin, State};
 use phi_mem::NONE;
+
+/// Capabilities that a call looks at, at most, on its way to what it is about.
+pub(crate) const SWEEP_LOOKS: u32 = 16;
 
 impl<M: Machine> Kernel<M> {
     pub(crate) fn revoke(&mut self, thread: u32, handle: u64) -> Answer {
@@ -15,9 +23,11 @@ impl<M: Machine> Kernel<M> {
         if child == NONE {
             return Ok(Done::Value(0));
         }
-        self.capabilities.get_mut(entry).child = NONE;
+        let anchor = self.capabilities.anchor(entry);
+        self.capabilities.set_child(entry, NONE);
         self.capabilities.end_lineage(child);
-        self.sweep(self.capabilities.anchor(entry));
+        self.end_revoked_mappings(anchor);
+        self.capabilities.sweep_later(anchor);
         if matches!(kind, Kind::Mailbox | Kind::Object | Kind::Signal) {
             self.end_revoked_waits();
             self.end_revoked_bindings();
@@ -25,12 +35,48 @@ impl<M: Machine> Kernel<M> {
         Ok(Done::Value(0))
     }
 
-    /// Buries the capabilities at `anchor` that are no longer valid; whether there were any.
-    pub(crate) fn sweep(&mut self, anchor: u32) -> bool {
+    /// Buries some of what was revoked.
+    #[cold]
+    pub(crate) fn sweep(&mut self) {
+        self.sweep_at_most(SWEEP_LOOKS);
+    }
+
+    fn sweep_at_most(&mut self, looks: u32) {
+        let mut left = looks;
+        while let Some(entry) = self.capabilities.next_revoked(&mut left) {
+            self.bury(entry, State::Revoked);
+        }
+    }
+
+    /// How many lineages `payer` may still make. If they are fewer than `wanted`, what was revoked is buried
+    /// first, so that it no longer counts.
+    pub(crate) fn lineages_left(&mut self, payer: u32, wanted: u32) -> u32 {
+        if self.capabilities.lineages().left(payer) < wanted {
+            while !self.capabilities.is_swept() {
+                self.sweep_at_most(u32::MAX);
+            }
+        }
+        self.capabilities.lineages().left(payer)
+    }
+
+    /// Makes a lineage, as [`phi_cap::Lineages::make`] does.
+    pub(crate) fn make_lineage(
+        &mut self,
+        parent: Origin,
+        anchor: u32,
+        payer: u32,
+    ) -> Result<u32, LineageError> {
+        self.lineages_left(payer, 1);
+        self.capabilities.lineages_mut().make(parent, anchor, payer)
+    }
+
+    /// Buries the capabilities that are no longer valid and through which something at `anchor` is mapped
+    /// or lent; whether there were any.
+    fn end_revoked_mappings(&mut self, anchor: u32) -> bool {
         let mut buried = false;
-        let mut next = self.capabilities.first_of(anchor);
+        let mut next = self.capabilities.first_mapped(anchor);
         while let Some(entry) = next {
-            next = self.capabilities.after(entry);
+            next = self.capabilities.after_mapped(entry);
             if self.capabilities.state(entry) == State::Revoked {
                 self.bury(entry, State::Revoked);
                 buried = true;
@@ -39,13 +85,18 @@ impl<M: Machine> Kernel<M> {
         buried
     }
 
-    /// Ends the capability in `entry` and leaves `state` for its holder to find.
+    /// Ends the capability in `entry` and leaves `state` for its holder to find; `Revoked` if it was that
+    /// before.
     pub(crate) fn bury(&mut self, entry: u32, state: State) {
         self.unmap_entry(entry);
+        let state = match self.capabilities.state(entry) {
+            State::Revoked => State::Revoked,
+            _ => state,
+        };
         let Capability { kind, child, .. } = *self.capabilities.get(entry);
         // A reply capability's `child` is the call's loans, which last until it is dropped.
         if kind != Kind::Reply && child != NONE {
-            self.capabilities.get_mut(entry).child = NONE;
+            self.capabilities.set_child(entry, NONE);
             match state {
                 State::Revoked => self.capabilities.end_lineage(child),
                 _ => self.dissolve(child),
@@ -114,7 +165,7 @@ impl<M: Machine> Kernel<M> {
             let (next, anchor) = (lineages.next_loan(loan), lineages.anchor(loan));
             self.capabilities.end_lineage(loan);
             // A loan that was dropped before was not the region's last capability now.
-            if self.sweep(anchor) {
+            if self.end_revoked_mappings(anchor) {
                 self.note_if_unreferenced(anchor);
             }
             loan = next;

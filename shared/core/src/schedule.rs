@@ -1,8 +1,9 @@
 //! Who runs next: ready threads, timeouts and budgets.
 
-use crate::object::Activity;
+use crate::object::{Activity, Way};
 use crate::{DomainIndex, Kernel, Machine, ThreadIndex};
 use phi_abi::{Error, FOREVER, Outcome};
+use phi_cap::Origin;
 
 impl<M: Machine> Kernel<M> {
     /// The thread to run next, which is then dispatched; `None` while no thread is ready. The machine
@@ -11,8 +12,8 @@ impl<M: Machine> Kernel<M> {
         let thread = self.ready.pop(&mut self.links)?;
         let held = &mut self.threads[thread as usize];
         held.activity = Activity::Dispatched;
-        if self.last_dispatched != Some(thread) {
-            self.last_dispatched = Some(thread);
+        if self.last_dispatched != thread {
+            self.last_dispatched = thread;
             let domain = usize::from(held.domain);
             self.domains[domain].statistics.switches += 1;
         }
@@ -64,8 +65,14 @@ impl<M: Machine> Kernel<M> {
         let now = self.machine.now();
         while let Some(member) = self.deadlines.pop_due(now) {
             match member.checked_sub(self.threads.len() as u32) {
-                None => self.time_out(member),
-                Some(domain) => self.replenish(domain, now),
+                None => {
+                    self.set_timed(member, false);
+                    self.time_out(member);
+                }
+                Some(domain) => match domain.checked_sub(self.domains.len() as u32) {
+                    None => self.replenish(domain, now),
+                    Some(domain) => self.offer_planned(domain),
+                },
             }
         }
         self.reap();
@@ -166,7 +173,7 @@ impl<M: Machine> Kernel<M> {
             }
             Activity::Free | Activity::Dispatched | Activity::Served | Activity::Sleeping => {}
         }
-        self.deadlines.cancel(thread);
+        self.cancel_timeout(thread);
     }
 
     /// Ends the wait of a blocked thread with an error.
@@ -183,6 +190,28 @@ impl<M: Machine> Kernel<M> {
         let end = self.machine.now().saturating_add(timeout);
         if end != FOREVER {
             self.deadlines.set(thread, end);
+            self.set_timed(thread, true);
         }
+    }
+
+    /// The wait of a thread has no end of its own any more.
+    pub(crate) fn cancel_timeout(&mut self, thread: u32) {
+        if self.thread(thread).timed {
+            self.set_timed(thread, false);
+            self.deadlines.cancel(thread);
+        }
+    }
+
+    fn set_timed(&mut self, thread: u32, timed: bool) {
+        let held = self.thread_mut(thread);
+        held.timed = timed;
+        held.update();
+    }
+
+    /// A thread calls, receives or waits through a capability from `origin`.
+    pub(crate) fn set_origin(&mut self, thread: u32, origin: Origin) {
+        let held = &mut self.threads[thread as usize];
+        held.origin = origin;
+        (held.calls, held.receives) = (Way::NONE, Way::NONE);
     }
 }

@@ -67,9 +67,8 @@ impl<M: Machine> Kernel<M> {
         if timeout == 0 {
             return Err(Error::TimedOut.into());
         }
-        let held = &mut self.threads[thread as usize];
-        held.origin = origin;
-        held.activity = Activity::Waiting(signal, mask);
+        self.set_origin(thread, origin);
+        self.thread_mut(thread).activity = Activity::Waiting(signal, mask);
         self.links.push_back(&mut self.signals[signal as usize].waiters, thread);
         if timeout != FOREVER {
             self.set_timeout(thread, timeout);

@@ -1,7 +1,7 @@
 //! Calls on threads.
 
 use crate::call::{Answer, Done, Stop, bad_argument};
-use crate::object::{Activity, Thread};
+use crate::object::{Activity, Thread, Way};
 use crate::{DomainIndex, Frame, Kernel, Machine, MachineError, ThreadIndex};
 use phi_abi::{DomainState, Error, FOREVER, Kind, PRIORITIES, Rights};
 use phi_cap::{Capability, Origin};
@@ -51,8 +51,16 @@ impl<M: Machine> Kernel<M> {
             domain,
             priority,
             budgeted: self.domain(space).budget.is_some(),
+            timed: false,
+            yields_to: 0,
             lends: false,
+            slots: self.capabilities.slots(space),
+            calls: Way::NONE,
+            receives: Way::NONE,
+            counts: self.thread(slot).counts,
+            name: self.thread(slot).name,
         };
+        self.thread_mut(slot).update();
         self.domain_mut(space).live_threads += 1;
         self.make_ready(slot);
         Ok(slot)
@@ -81,6 +89,7 @@ impl<M: Machine> Kernel<M> {
             self.ready.push_back(&mut self.links, target, priority);
         }
         held.priority = priority;
+        held.update();
         Ok(Done::Value(0))
     }
 

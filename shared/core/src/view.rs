@@ -2,8 +2,9 @@
 //! it with books of their own. Nothing here changes anything, and no machine needs it to run.
 
 use crate::{Activity, DomainIndex, Kernel, Machine, ThreadIndex};
-use phi_abi::Handle;
-use phi_cap::{Capability, State};
+use core::ops::Range;
+use phi_abi::{Handle, Kind};
+use phi_cap::{Capability, Lineages, State};
 use phi_ipc::{Mailbox, Signal};
 use phi_manifest::plan::Quota;
 use phi_mem::Region;
@@ -34,8 +35,6 @@ pub struct Account {
     pub messages: u32,
     /// Slots of its table that are free.
     pub free_handles: u32,
-    /// Lineages that it pays for.
-    pub lineages: u32,
     /// Threads that have not ended.
     pub threads: u32,
 }
@@ -43,9 +42,19 @@ pub struct Account {
 impl<M: Machine> Kernel<M> {
     /// All occupied entries: first those of the domains, by domain and slot, then what travels.
     pub fn holdings(&self) -> impl Iterator<Item = Holding> + '_ {
-        (0..self.capabilities.count())
+        self.holdings_in(0..self.capabilities.count())
+    }
+
+    /// The occupied ones of these entries; those beyond the table's end are nothing.
+    pub fn holdings_in(&self, entries: Range<u32>) -> impl Iterator<Item = Holding> + '_ {
+        (entries.start..entries.end.min(self.capabilities.count()))
             .filter(|entry| self.capabilities.is_occupied(*entry))
             .map(|entry| self.holding(entry))
+    }
+
+    /// How many entries the table of capabilities has, occupied or not.
+    pub fn entry_count(&self) -> u32 {
+        self.capabilities.count()
     }
 
     fn holding(&self, entry: u32) -> Holding {
@@ -66,6 +75,12 @@ impl<M: Machine> Kernel<M> {
             .map(|entry| self.holding(entry))
     }
 
+    /// What `domain` holds under `handle`.
+    pub fn holding_under(&self, domain: DomainIndex, handle: Handle) -> Option<Holding> {
+        let entry = self.capabilities.find(u32::from(domain.0), handle)?;
+        Some(self.holding(entry))
+    }
+
     /// What a thread is doing; `Free` for one that is not there.
     pub fn activity(&self, thread: ThreadIndex) -> Activity {
         self.threads.get(usize::from(thread.0)).map_or(Activity::Free, |held| held.activity)
@@ -74,6 +89,34 @@ impl<M: Machine> Kernel<M> {
     /// Whether the call of a thread is delivered and pages are lent with it.
     pub fn lends(&self, thread: ThreadIndex) -> bool {
         self.threads.get(usize::from(thread.0)).is_some_and(|held| held.lends)
+    }
+
+    /// The domain that has to answer the delivered call of a thread; `None` if the thread waits for no
+    /// answer, or while the reply capability travels.
+    pub fn answerer(&self, thread: ThreadIndex) -> Option<DomainIndex> {
+        if self.activity(thread) != Activity::Served {
+            return None;
+        }
+        let anchor = self.anchors.of(Kind::Reply, u32::from(thread.0));
+        let entry = self.capabilities.first_of(anchor)?;
+        self.capabilities.space(entry).map(|space| DomainIndex(space as u16))
+    }
+
+    /// When the wait of a thread ends without anything else, in nanoseconds since the system's start.
+    pub fn deadline(&self, thread: ThreadIndex) -> Option<u64> {
+        let member = u32::from(thread.0);
+        let there = self.activity(thread) != Activity::Free;
+        there.then(|| self.deadlines.due(member).map(|(time, _)| time)).flatten()
+    }
+
+    /// Whether the budget of a domain is used up.
+    pub fn is_throttled(&self, domain: DomainIndex) -> bool {
+        self.domain(u32::from(domain.0)).throttled
+    }
+
+    /// What was derived revocably from what.
+    pub fn lineages(&self) -> &Lineages {
+        self.capabilities.lineages()
     }
 
     /// The places of a domain's threads.
@@ -90,9 +133,13 @@ impl<M: Machine> Kernel<M> {
             region_memory: held.region_memory,
             messages: held.messages,
             free_handles: self.capabilities.free_slots(space),
-            lineages: self.capabilities.lineages().used(space),
             threads: held.live_threads,
         }
+    }
+
+    /// Lineages that a domain pays for. While a sweep is under way, this looks at all capabilities.
+    pub fn lineages_of(&self, domain: DomainIndex) -> u32 {
+        self.capabilities.lineages_used(u32::from(domain.0))
     }
 
     /// The regions, by index; those of the plan come first.

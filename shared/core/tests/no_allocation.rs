@@ -138,6 +138,8 @@ fn plan() -> Plan {
     };
     let (policy, then) = (RestartPolicy::Never, AfterRestarts::Hold);
     let service = |index: u16| ServicePlan {
+        state: 0,
+        replacement: None,
         name: format!("service-{index}"),
         image: ImagePlan {
             name: "image".into(),
@@ -145,6 +147,7 @@ fn plan() -> Plan {
             entry: window(usize::from(index)) + IMAGE_OFFSET,
             segments: Vec::new(),
         },
+        driver: None,
         window: window(usize::from(index)),
         stack: PAGE,
         heap: PAGE,
@@ -152,7 +155,7 @@ fn plan() -> Plan {
         quota: QUOTA,
         priority: 5,
         budget: Some(BudgetPlan { time: 1000, period: 2000 }),
-        restart: RestartPlan { policy, backoff: 0, maximum: 0, then },
+        restart: RestartPlan { policy, backoff: 0, longest: 0, maximum: 0, then },
         supervisor: 0,
         capabilities: capabilities(index),
     };

@@ -27,7 +27,15 @@
 //! | [`LentMut`] | [`phi_rt::LoanMut`] | a loan for reading and writing |
 //! | [`Capability`] | [`Capability`] | a capability that is given away, as an answer, too |
 //! | [`Caller`] | | not at all: ΦCore tells the server who calls |
+//! | [`Slice`] | [`Slice`] | two words: a part of a region that both sides hold mapped |
 //! | anything else | the same | serde, in the message's 64 bytes |
+//!
+//! A method marked `#[idempotent]` does the same once or twice. If its call ends with `Dead`, its stub calls
+//! again, up to [`support::RETRIES`] times and ever later: so a server may be restarted or replaced meanwhile.
+//!
+//! A server that answers calls later, in an order of its own, has `#[interface(deferred)]` make
+//! `AdderRequest`, an enum of what calls ask; it keeps each [`Incoming`] and answers it with
+//! [`answer`].
 //!
 //! Principles:
 //! - **The trait is the interface**: a method's place is its label, so methods are only ever added at
@@ -53,8 +61,9 @@ mod tests;
 
 pub use phi_idl_macros::interface;
 pub use phi_rt::{Capability, LentBytes as Lent, LentBytesMut as LentMut};
+pub use support::{answer, not_understood};
 
-use phi_rt::{Error, Incoming, Mailbox, Outgoing, Rights};
+use phi_rt::{Error, Incoming, Mailbox, Mapping, Outgoing, Rights};
 
 /// Who calls: what ΦCore says of the capability that the call came through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +78,31 @@ impl Caller {
     /// Who sent a message.
     pub fn of(incoming: &Incoming) -> Caller {
         Caller { badge: incoming.badge(), rights: incoming.rights() }
+    }
+}
+
+/// A part of a region that both sides hold mapped: bulk data handed over by two words, however long it is.
+///
+/// Who has the region derives a capability from it and gives that away once; the other side maps it, and from
+/// then on slices travel in plain messages, with nothing for ΦCore to do. Unlike a loan a slice does not end with
+/// the call: to take it back is to revoke the capability, and with it the whole mapping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Slice {
+    /// Its first byte, from the region's first.
+    pub offset: u64,
+    /// How many bytes there are.
+    pub length: u64,
+}
+
+impl Slice {
+    /// Its bytes, to read; `None` unless all of them lie in the region.
+    pub fn of(self, mapping: &Mapping) -> Option<Lent<'_>> {
+        mapping.part(self.offset, self.length)
+    }
+
+    /// Its bytes, to read and write; `None` for a mapping that is not writable, too.
+    pub fn of_mut(self, mapping: &Mapping) -> Option<LentMut<'_>> {
+        mapping.part_mut(self.offset, self.length)
     }
 }
 
@@ -114,6 +148,15 @@ impl<E: core::fmt::Debug + core::fmt::Display> core::error::Error for CallError<
 pub trait Dispatch {
     /// Does what `incoming` asks; the answer says what came of it.
     fn dispatch(&mut self, incoming: &mut Incoming) -> Outgoing<'static>;
+}
+
+/// Serves an interface at `mailbox` until the signal that is bound to it has bits: those. So a service
+/// with [`phi_rt::State`] learns that it is to hand over.
+///
+/// # Errors
+/// The mailbox can no longer be received from.
+pub fn serve_until_signal(mailbox: &Mailbox, server: &mut impl Dispatch) -> Result<u64, Error> {
+    mailbox.serve_until_signal(|incoming| Some(server.dispatch(incoming)))
 }
 
 /// Serves an interface at `mailbox` without end. Returns only when the mailbox can no longer be

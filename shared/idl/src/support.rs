@@ -20,6 +20,30 @@ const REFUSED: u64 = 1;
 /// Label of an answer to what the server could not read, or had no room to answer.
 const NOT_UNDERSTOOD: u64 = 2;
 
+/// How often a call of an idempotent method that ends with `Dead` is made again, at most.
+pub const RETRIES: u32 = 8;
+
+/// Nanoseconds before the first of them; doubled for each further one, which makes a quarter of a second.
+const RETRY_PAUSE: u64 = 1_000_000;
+
+/// Calls `peer` with what `message` makes, again and again as long as its server is gone.
+///
+/// # Errors
+/// What `message` says, or the last call.
+pub fn call_idempotent<'a, E>(
+    peer: &Peer,
+    timeout: u64,
+    message: impl Fn() -> Result<Outgoing<'a>, CallError<E>>,
+) -> Result<Incoming, CallError<E>> {
+    for retry in 0..RETRIES {
+        match peer.call(message()?, timeout) {
+            Err(phi_rt::Error::Dead) => phi_rt::sleep(RETRY_PAUSE << retry),
+            result => return Ok(result?),
+        }
+    }
+    Ok(peer.call(message()?, timeout)?)
+}
+
 /// A call of method `label`.
 ///
 /// # Errors

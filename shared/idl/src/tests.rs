@@ -1,14 +1,14 @@
 //! Client, server, and hostile messages between them, with a stand-in for ΦCore that keeps account of
 //! every handle.
 
-use crate::{CallError, Caller, Capability, Lent, LentMut, interface};
+use crate::{CallError, Caller, Capability, Lent, LentMut, Slice, interface};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicU8, Ordering};
 use phi_abi::{CapabilityInfo, Grant, Handle, Kind, Message, Mode, Number, Outcome};
-use phi_rt::{Error, Mailbox, Peer, Rights, fake};
+use phi_rt::{Error, Mailbox, Peer, Region, Rights, fake};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -26,6 +26,9 @@ pub trait Shelf {
     fn swap(&mut self, ticket: Capability, number: u8) -> Result<Capability, Refusal>;
     /// Says more than fits.
     fn chatter(&mut self) -> Result<(), Refusal>;
+    /// How much something weighs.
+    #[idempotent]
+    fn weigh(&mut self, name: &str) -> Result<u64, Refusal>;
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -64,6 +67,10 @@ impl Shelf for Keeper {
     fn chatter(&mut self) -> Result<(), Refusal> {
         Err(Refusal::Chatter([1; 32], [2; 32]))
     }
+
+    fn weigh(&mut self, name: &str) -> Result<u64, Refusal> {
+        Ok(name.len() as u64)
+    }
 }
 
 /// What the stand-in knows.
@@ -79,6 +86,10 @@ struct World {
     answer: Option<Message>,
     /// What was called.
     calls: Vec<Message>,
+    /// Calls after which there is an answer to the next.
+    answers_after: u32,
+    /// Nanoseconds that were slept.
+    slept: u64,
 }
 
 impl World {
@@ -148,9 +159,35 @@ impl World {
                 }
                 Outcome::success(0)
             }
+            Number::ThreadSleep => {
+                self.slept += words[0];
+                if self.calls.len() as u32 == self.answers_after {
+                    self.answer = Some(Message::new(0, &[5]).expect("a byte fits"));
+                }
+                Outcome::success(0)
+            }
             other => panic!("{other:?} is not expected"),
         }
     }
+}
+
+#[test]
+fn an_idempotent_call_is_made_again_as_long_as_nobody_answers_but_not_for_ever() {
+    let weigh = |answers_after| {
+        let world = World { answers_after, ..World::default() };
+        within(world, || {
+            let mailbox = Mailbox::create(1).expect("a mailbox");
+            let peer = Peer::try_from(mailbox.into_capability()).expect("a peer");
+            ShelfClient::new(peer).weigh("apple")
+        })
+    };
+    let (result, world) = weigh(3);
+    assert_eq!((result, world.calls.len()), (Ok(5), 4));
+    assert_eq!(world.calls[0], world.calls[3], "the same call");
+    let (result, world) = weigh(0);
+    assert_eq!(result, Err(CallError::Transport(Error::Dead)));
+    let retries = crate::support::RETRIES;
+    assert_eq!((world.calls.len() as u32, world.slept), (retries + 1, 255_000_000));
 }
 
 /// Runs `body` against a world, and gives the world back.
@@ -260,6 +297,25 @@ fn loans_are_filled() {
     assert_eq!(into.map(AtomicU8::into_inner), *b"abcd");
     assert_eq!((world.answers[0].label, world.answers[0].bytes()), (0, &[4u8][..]));
     assert!(world.live.is_empty());
+}
+
+#[test]
+fn slices_name_parts_of_what_is_mapped() {
+    static BYTES: [AtomicU8; 4] = [const { AtomicU8::new(7) }; 4];
+    let answer = |number, _: [u64; 4], _: &mut Message| match number {
+        Number::RegionMap => Outcome::success(BYTES.as_ptr() as u64),
+        _ => Outcome::success(1),
+    };
+    fake::with(answer, || {
+        let mapping = Region::create(4).and_then(|region| region.map(true)).expect("a region");
+        let slice = |offset, length| Slice { offset, length };
+        assert_eq!(slice(1, 3).of(&mapping).expect("a part").read(0, &mut [0; 8]), 3);
+        assert_eq!(slice(1, 3).of_mut(&mapping).expect("a part").write(2, &[9]), 1);
+        assert!(
+            slice(1, 4).of(&mapping).is_none() && slice(u64::MAX, 2).of_mut(&mapping).is_none()
+        );
+    });
+    assert_eq!(BYTES[3].load(Ordering::Relaxed), 9);
 }
 
 /// One hostile message, its handles still to be made: label, bytes, length, number of grants, each

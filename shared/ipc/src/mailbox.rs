@@ -29,6 +29,8 @@ pub struct Mailbox {
     pub capacity: u32,
     /// Sent messages that it stores now.
     pub stored: u32,
+    /// Sent messages for it that the machine holds, outside `queue`.
+    pub carried: u32,
     /// Callers and stored messages, in the order of their arrival.
     pub queue: List,
     /// Threads that wait for a message, in the order of their arrival.
@@ -45,6 +47,7 @@ impl Mailbox {
         planned: false,
         capacity: 0,
         stored: 0,
+        carried: 0,
         queue: List::EMPTY,
         receivers: List::EMPTY,
         signal: NONE,

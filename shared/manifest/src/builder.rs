@@ -5,30 +5,31 @@ use phi_abi::layout::PAGE;
 
 use crate::bundle::{HASH, MAGIC, VERSION, hash};
 use crate::image::RelocatedImage;
-use crate::plan::{Plan, Segment};
+use crate::plan::{ImagePlan, Plan, Segment};
 
 /// Builds the bundle of a plan: fills in the segments of each service from `images`, in the order of
-/// the services, and the length and offset of each input from `inputs`, in the plan's order.
+/// the services, those of replacements from `replacements`, and the length and offset of each input from
+/// `inputs`, in the plan's order.
 ///
 /// # Panics
-/// When there are not as many images as services, or inputs as the plan says.
-pub fn build(plan: &mut Plan, images: &[RelocatedImage], inputs: &[&[u8]]) -> Vec<u8> {
+/// When there are not as many images as services, or replacements or inputs as the plan says.
+pub fn build(
+    plan: &mut Plan,
+    images: &[RelocatedImage],
+    replacements: &[RelocatedImage],
+    inputs: &[&[u8]],
+) -> Vec<u8> {
     assert_eq!(images.len(), plan.services.len(), "an image for each service");
     assert_eq!(inputs.len(), plan.inputs.len(), "a content for each input");
     let mut bytes = vec![0; PAGE as usize];
     for (service, image) in plan.services.iter_mut().zip(images) {
-        service.image.entry = image.entry;
-        service.image.segments.clear();
-        for part in &image.parts {
-            let offset = append(&mut bytes, &part.content);
-            service.image.segments.push(Segment {
-                address: part.address,
-                memory_length: part.memory_length,
-                offset,
-                length: part.content.len() as u64,
-                access: part.access,
-            });
-        }
+        fill(&mut service.image, image, &mut bytes);
+    }
+    let planned = plan.services.iter_mut().filter_map(|service| service.replacement.as_mut());
+    let mut planned: Vec<_> = planned.collect();
+    assert_eq!(replacements.len(), planned.len(), "an image for each replacement");
+    for (replacement, image) in planned.iter_mut().zip(replacements) {
+        fill(&mut replacement.image, image, &mut bytes);
     }
     for (input, content) in plan.inputs.iter_mut().zip(inputs) {
         input.length = content.len() as u64;
@@ -50,6 +51,31 @@ pub fn build(plan: &mut Plan, images: &[RelocatedImage], inputs: &[&[u8]]) -> Ve
     let hash = hash(&bytes);
     bytes[HASH].copy_from_slice(&hash);
     bytes
+}
+
+/// An image by itself: where its parts lie in the content, in whole pages.
+pub fn image(image: &RelocatedImage) -> (ImagePlan, Vec<u8>) {
+    let (name, hash) = (String::new(), [0; 32]);
+    let mut plan = ImagePlan { name, hash, entry: 0, segments: Vec::new() };
+    let mut bytes = Vec::new();
+    fill(&mut plan, image, &mut bytes);
+    (plan, bytes)
+}
+
+/// Appends an image's content, and says where it lies.
+fn fill(plan: &mut ImagePlan, image: &RelocatedImage, bytes: &mut Vec<u8>) {
+    plan.entry = image.entry;
+    plan.segments.clear();
+    for part in &image.parts {
+        let offset = append(bytes, &part.content);
+        plan.segments.push(Segment {
+            address: part.address,
+            memory_length: part.memory_length,
+            offset,
+            length: part.content.len() as u64,
+            access: part.access,
+        });
+    }
 }
 
 /// Appends `content`, filled up to whole pages; gives its offset.

@@ -93,6 +93,16 @@ pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(&bytes[HASH.end..]).as_bytes()
 }
 
+/// Decodes and checks the plan of a bundle that has `size` bytes.
+///
+/// # Errors
+/// [`BundleError::Unreadable`], [`BundleError::Plan`].
+pub fn decode_plan(encoded: &[u8], size: u64) -> Result<Plan, BundleError> {
+    let plan = postcard::from_bytes(encoded).map_err(|_| BundleError::Unreadable)?;
+    validate::plan(&plan, size).map_err(BundleError::Plan)?;
+    Ok(plan)
+}
+
 impl<'a> Bundle<'a> {
     /// Checks `bytes` and decodes the plan. Bytes after the bundle's end are ignored if they are less
     /// than a page, as loaders fill up.
@@ -127,8 +137,7 @@ impl<'a> Bundle<'a> {
         if !(plan_offset as u64).is_multiple_of(PAGE) {
             return Err(BundleError::Unreadable);
         }
-        let plan: Plan = postcard::from_bytes(encoded).map_err(|_| BundleError::Unreadable)?;
-        validate::plan(&plan, size).map_err(BundleError::Plan)?;
+        let plan = decode_plan(encoded, size)?;
         Ok(Bundle { bytes, plan_offset, plan_length, plan })
     }
 

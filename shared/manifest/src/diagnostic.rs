@@ -41,6 +41,12 @@ rules! {
     BudgetRange,
     /// An image is not named `PACKAGE:BINARY`.
     BadImage,
+    /// No machine has a driver of this name.
+    UnknownDriver,
+    /// A service has an image and is a driver.
+    ImageAndDriver,
+    /// Two services drive one disk.
+    SharedDisk,
     /// A name has other characters than names have, or too many or none.
     BadName,
     /// A name belongs to the system itself.

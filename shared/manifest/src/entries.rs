@@ -6,7 +6,7 @@ use std::fmt;
 
 use phi_abi::Rights;
 
-use crate::plan::{BudgetPlan, Quota, RestartPlan};
+use crate::plan::{BudgetPlan, DriverPlan, Quota, RestartPlan};
 
 /// A checked manifest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,8 +49,23 @@ pub struct ImageName {
     pub binary: String,
 }
 
+impl ImageName {
+    /// What stands for the image of a driver, which is part of its machine.
+    pub(crate) fn of_driver(name: &str) -> ImageName {
+        ImageName { package: String::new(), binary: name.into() }
+    }
+
+    /// Whether it is a driver, for which there is nothing to build.
+    pub fn is_driver(&self) -> bool {
+        self.package.is_empty()
+    }
+}
+
 impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_driver() {
+            return write!(f, "driver {}", self.binary);
+        }
         write!(f, "{}:{}", self.package, self.binary)
     }
 }
@@ -70,8 +85,10 @@ pub struct Input {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// What it runs.
+    /// What it runs; of a driver, its name.
     pub image: ImageName,
+    /// The driver that it is, in place of an image.
+    pub driver: Option<Driver>,
     /// Its priority, from 0 to [`PRIORITY`].
     pub priority: u8,
     /// What it may use.
@@ -80,6 +97,8 @@ pub struct Service {
     pub stack: u64,
     /// Bytes of its heap, in whole pages.
     pub heap: u64,
+    /// Bytes of the region that outlives its restarts, in whole pages.
+    pub state: u64,
     /// Its CPU time.
     pub budget: Option<BudgetPlan>,
     /// Its arguments.
@@ -106,6 +125,7 @@ pub(crate) struct Places {
     pub(crate) memory: usize,
     pub(crate) handles: usize,
     pub(crate) threads: usize,
+    pub(crate) state: usize,
     /// Keys whose values could not be read: what depends on them is not checked.
     pub(crate) unread: Vec<&'static str>,
 }
@@ -115,6 +135,15 @@ impl Service {
     pub(crate) fn is_read(&self, key: &str) -> bool {
         !self.places.unread.contains(&key)
     }
+}
+
+/// A driver of a machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Driver {
+    /// Which, and of which device.
+    pub plan: DriverPlan,
+    /// Where the device's name stands.
+    pub(crate) place: usize,
 }
 
 /// The name of a service or an input.
@@ -165,6 +194,15 @@ pub const DOMAIN: &str = "domain:";
 
 /// The name of the signal that is set when a service ends that the holder supervises.
 pub const EVENTS: &str = "events";
+
+/// The drivers that machines have.
+pub const DRIVERS: [&str; 1] = ["host-disk"];
+
+/// The name of the region that outlives its service's restarts.
+pub const STATE: &str = "state";
+
+/// The name of the signal that asks a service with such a region to hand over to a new image.
+pub const HAND_OVER: &str = "hand-over";
 
 /// The most urgent priority of a service of the manifest; `init` is more urgent.
 pub const PRIORITY: u8 = phi_abi::PRIORITIES - 2;

@@ -37,14 +37,21 @@ impl Plan {
 pub struct ServicePlan {
     /// Its name.
     pub name: String,
-    /// What it runs.
+    /// What it runs. A driver's has no segments, and its entry is 0.
     pub image: ImagePlan,
+    /// The driver of a machine that it is, in place of an image.
+    pub driver: Option<DriverPlan>,
     /// Base of its window.
     pub window: u64,
     /// Bytes of its first stack (whole pages), which ends at `window + STACK_OFFSET`.
     pub stack: u64,
     /// Bytes of its heap (whole pages), at `window + HEAP_OFFSET`.
     pub heap: u64,
+    /// Bytes (whole pages) of the region that outlives its restarts, at `window + STATE_OFFSET`; 0 for
+    /// none.
+    pub state: u64,
+    /// The image that takes the place of the first one while the system runs.
+    pub replacement: Option<ReplacementPlan>,
     /// Text for its start block.
     pub arguments: String,
     /// What it may use.
@@ -61,6 +68,15 @@ pub struct ServicePlan {
     pub capabilities: Vec<CapabilityPlan>,
 }
 
+/// A service that is part of a machine: a driver of one of its devices, served as other services are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DriverPlan {
+    /// The driver's name. Which ones there are, the machine knows.
+    pub name: String,
+    /// The name by which the machine is handed the device.
+    pub device: String,
+}
+
 /// An image, relocated to its service's window.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ImagePlan {
@@ -72,6 +88,35 @@ pub struct ImagePlan {
     pub entry: u64,
     /// Its segments, in ascending order, whole pages, not overlapping.
     pub segments: Vec<Segment>,
+}
+
+impl ServicePlan {
+    /// The image of the plan with this number: [`phi_abi::StartBlock::image`].
+    pub fn image(&self, number: u64) -> Option<&ImagePlan> {
+        match number {
+            0 => Some(&self.image),
+            1 => self.replacement.as_ref().map(|replacement| &replacement.image),
+            _ => None,
+        }
+    }
+}
+
+impl ImagePlan {
+    /// Bytes of memory that each start has for itself: the image's writable data.
+    pub fn data(&self) -> u64 {
+        let writable = |segment: &&Segment| segment.access == SegmentAccess::Write;
+        let lengths = self.segments.iter().filter(writable).map(|segment| segment.memory_length);
+        lengths.fold(0, u64::saturating_add)
+    }
+}
+
+/// An image that a bundle has for a service besides its first one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplacementPlan {
+    /// The image.
+    pub image: ImagePlan,
+    /// When it is offered, in nanoseconds from the system's start.
+    pub after: u64,
 }
 
 /// Access to a segment's memory. No segment is both writable and executable.
@@ -137,6 +182,8 @@ pub struct RestartPlan {
     pub policy: RestartPolicy,
     /// Nanoseconds before the first restart; doubled for each further one.
     pub backoff: u64,
+    /// Nanoseconds before a restart, at most.
+    pub longest: u64,
     /// Restarts, at most.
     pub maximum: u32,
     /// What happens after the last.
@@ -209,9 +256,13 @@ pub enum Target {
     Input(u16),
     /// The plan itself, for `init`.
     Plan,
-    /// The signal that is set when a domain that the holder supervises ends: bit
+    /// The signal that is set when a domain that the holder supervises ends, or is offered an image: bit
     /// `index of the service % 64`. Each supervisor has its own.
     Events,
+    /// The holder's region that outlives its restarts.
+    State,
+    /// The signal by which the holder is asked to hand over to a new image: [`phi_abi::HAND_OVER`].
+    HandOver,
     /// The debug console; the number selects the stream, as the badge does at run time.
     Console(u64),
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use phi_abi::layout::{PAGE, WINDOW_SIZE, WINDOWS_BASE, pages, window};
 use phi_abi::{CONSOLE_LOG, PRIORITIES, Rights};
 
-use crate::entries::{DOMAIN, EVENTS, ImageName, Manifest, Service};
+use crate::entries::{DOMAIN, EVENTS, HAND_OVER, ImageName, Manifest, STATE, Service};
 use crate::plan::{
     AfterRestarts, CapabilityPlan, ImagePlan, InputPlan, MailboxPlan, Plan, Quota, RestartPlan,
     RestartPolicy, ServicePlan, Target,
@@ -188,15 +188,19 @@ impl<'a> Planner<'a> {
         let restart = RestartPlan {
             policy: RestartPolicy::Never,
             backoff: 0,
+            longest: 0,
             maximum: 0,
             then: AfterRestarts::Stop,
         };
         ServicePlan {
             name: "init".into(),
             image: image_plan(&self.manifest.images()[0]),
+            driver: None,
             window: window(0),
             stack,
             heap,
+            state: 0,
+            replacement: None,
             arguments: String::new(),
             quota,
             priority: PRIORITIES - 1,
@@ -211,9 +215,12 @@ impl<'a> Planner<'a> {
         ServicePlan {
             name: service.name.clone(),
             image: image_plan(&service.image),
+            driver: service.driver.as_ref().map(|driver| driver.plan.clone()),
             window: window(index),
             stack: service.stack,
             heap: service.heap,
+            state: service.state,
+            replacement: None,
             arguments: service.arguments.clone(),
             quota: service.quota,
             priority: service.priority,
@@ -252,6 +259,10 @@ impl<'a> Planner<'a> {
         capabilities.extend(service.controls.iter().map(|one| self.domain(&one.name)));
         for one in &service.consoles {
             capabilities.push(capability(&one.name, Target::Console(one.stream), Rights::WRITE));
+        }
+        if service.state > 0 {
+            capabilities.push(capability(STATE, Target::State, Rights::READ | Rights::WRITE));
+            capabilities.push(capability(HAND_OVER, Target::HandOver, Rights::WAIT));
         }
         capabilities
     }

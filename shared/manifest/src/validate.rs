@@ -5,11 +5,13 @@ use core::fmt;
 
 use phi_abi::layout::{
     HEAP_OFFSET, HEAP_SIZE, IMAGE_OFFSET, IMAGE_SIZE, PAGE, REGIONS_OFFSET, SERVICES, STACK_OFFSET,
-    STACK_SIZE, WINDOW_SIZE, WINDOWS_BASE, region_stride, window,
+    STACK_SIZE, STATE_SIZE, WINDOW_SIZE, WINDOWS_BASE, region_stride, window,
 };
 use phi_abi::{ARGUMENT_BYTES, Kind, NAME_BYTES, PRIORITIES, Rights, START_CAPABILITIES};
 
-use crate::plan::{CapabilityPlan, InputPlan, Plan, Segment, SegmentAccess, ServicePlan, Target};
+use crate::plan::{
+    CapabilityPlan, ImagePlan, InputPlan, Plan, Segment, SegmentAccess, ServicePlan, Target,
+};
 
 /// What is wrong with a plan, and with which entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,22 +86,37 @@ fn service(plan: &Plan, index: usize, service: &ServicePlan, size: u64) -> Rule 
     check(service.quota.threads >= 1, "it may have no thread")?;
     check(region_stride(service.quota.regions) > 0, "its regions have no place")?;
     check(usize::from(service.supervisor) < plan.services.len(), "its supervisor is no service")?;
-    image(service, size)?;
+    check(
+        service.state.is_multiple_of(PAGE) && service.state <= STATE_SIZE,
+        "its state is too large, or not whole pages",
+    )?;
+    image(service, &service.image, size)?;
+    if let Some(replacement) = &service.replacement {
+        check(index > 0, "`init` has a replacement")?;
+        image(service, &replacement.image, size)?;
+    }
     check(service.capabilities.len() <= START_CAPABILITIES, "it holds too many capabilities")?;
     check(
         service.capabilities.len() <= service.quota.handles as usize,
         "its capabilities exceed its quota of handles",
     )?;
-    service.capabilities.iter().try_for_each(|held| capability(plan, held))
+    service.capabilities.iter().try_for_each(|held| capability(plan, service, held))
 }
 
 /// Segments in ascending order, within the image's place, in whole pages, and in the bundle.
-fn image(service: &ServicePlan, size: u64) -> Rule {
+fn image(service: &ServicePlan, image: &ImagePlan, size: u64) -> Rule {
     let mut free = service.window + IMAGE_OFFSET;
     let end = free + IMAGE_SIZE;
-    let mut data = service.stack + service.heap;
+    let mut data = service.stack + service.heap + service.state;
     let mut entry = false;
-    for segment in &service.image.segments {
+    if let Some(driver) = &service.driver {
+        let named = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES;
+        check(named(&driver.name) && named(&driver.device), "its driver has no name")?;
+        let none = image.segments.is_empty() && image.entry == 0;
+        check(none && service.replacement.is_none(), "it is a driver, and has an image")?;
+        entry = true;
+    }
+    for segment in &image.segments {
         let Segment { address, memory_length, offset, length, access } = *segment;
         let whole = [address, memory_length, offset, length].iter().all(|n| n.is_multiple_of(PAGE));
         check(whole, "a segment is not whole pages")?;
@@ -112,13 +129,13 @@ fn image(service: &ServicePlan, size: u64) -> Rule {
             SegmentAccess::Read => check(length == memory_length, "read-only memory is zero")?,
             SegmentAccess::Execute => {
                 check(length == memory_length, "text is zero")?;
-                entry |= (address..last).contains(&service.image.entry);
+                entry |= (address..last).contains(&image.entry);
             }
         }
         free = last;
     }
     check(entry, "its entry is not in its text")?;
-    check(data <= service.quota.memory, "its image, stack and heap exceed its memory")
+    check(data <= service.quota.memory, "its image, stack, heap and state exceed its memory")
 }
 
 fn inside(offset: u64, length: u64, size: u64) -> Rule {
@@ -126,7 +143,7 @@ fn inside(offset: u64, length: u64, size: u64) -> Rule {
     check(end <= size, "content lies outside the bundle")
 }
 
-fn capability(plan: &Plan, held: &CapabilityPlan) -> Rule {
+fn capability(plan: &Plan, service: &ServicePlan, held: &CapabilityPlan) -> Rule {
     check(
         !held.name.is_empty() && held.name.len() <= NAME_BYTES,
         "a capability's name is too long",
@@ -148,12 +165,17 @@ fn capability(plan: &Plan, held: &CapabilityPlan) -> Rule {
             Kind::Region
         }
         Target::Plan => Kind::Region,
-        Target::Events => Kind::Signal,
+        Target::State => {
+            check(service.state > 0, "a capability refers to nothing")?;
+            Kind::Region
+        }
+        Target::Events | Target::HandOver => Kind::Signal,
         Target::Console(_) => Kind::Console,
     };
     let rights = Rights::from_bits(held.rights).ok_or("a capability has unknown rights")?;
     check(kind.rights().contains(rights), "a capability's rights do not fit its kind")?;
-    let writes = kind == Kind::Region && rights.contains(Rights::WRITE);
+    let input = kind == Kind::Region && held.target != Target::State;
+    let writes = input && rights.contains(Rights::WRITE);
     check(!writes, "a capability writes to an input")
 }
 

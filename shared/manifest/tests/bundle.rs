@@ -3,12 +3,13 @@
 mod sample;
 
 use phi_abi::layout::{
-    HEAP_SIZE, IMAGE_OFFSET, IMAGE_SIZE, PAGE, STACK_SIZE, WINDOW_SIZE, WINDOWS_BASE,
+    HEAP_SIZE, IMAGE_OFFSET, IMAGE_SIZE, PAGE, STACK_SIZE, STATE_SIZE, WINDOW_SIZE, WINDOWS_BASE,
 };
 use phi_abi::{Kind, PRIORITIES, Rights};
 use phi_manifest::bundle::{Bundle, BundleError};
 use phi_manifest::plan::{
-    BudgetPlan, CapabilityPlan, MailboxPlan, Plan, SegmentAccess, ServicePlan, Target,
+    BudgetPlan, CapabilityPlan, DriverPlan, MailboxPlan, Plan, ReplacementPlan, SegmentAccess,
+    ServicePlan, Target,
 };
 use std::collections::BTreeSet;
 
@@ -129,7 +130,7 @@ fn hostile_headers_are_refused() {
         Bundle::open(&bytes).expect_err("hostile")
     };
     let there = good.len() as u64;
-    assert_eq!(changed(40, 2), BundleError::Version(2));
+    assert_eq!(changed(40, 1), BundleError::Version(1));
     for said in [0, 127, there - PAGE, there + 1, u64::MAX] {
         assert_eq!(changed(SIZE, said), BundleError::Size { said, there });
     }
@@ -143,6 +144,10 @@ fn hostile_headers_are_refused() {
 
 /// A change that makes a plan hostile.
 type Change = fn(&mut Plan);
+
+fn driver(name: &str, device: &str) -> DriverPlan {
+    DriverPlan { name: name.into(), device: device.into() }
+}
 
 fn client(plan: &mut Plan) -> &mut ServicePlan {
     &mut plan.services[1]
@@ -198,10 +203,29 @@ const SERVICE: &[(&str, Change)] = &[
     ("its budget is nothing, or more than its period", |plan| {
         client(plan).budget = Some(BudgetPlan { time: 2, period: 1 });
     }),
+    ("its state is too large, or not whole pages", |plan| client(plan).state = 1),
+    ("its state is too large, or not whole pages", |plan| {
+        client(plan).state = STATE_SIZE + PAGE;
+    }),
+    ("its image, stack, heap and state exceed its memory", |plan| {
+        let service = client(plan);
+        service.state = PAGE;
+        service.quota.memory = service.stack + service.heap + 2 * PAGE;
+    }),
+    ("`init` has a replacement", |plan| {
+        let image = plan.services[0].image.clone();
+        plan.services[0].replacement = Some(ReplacementPlan { image, after: 0 });
+    }),
+    ("its entry is not in its text", |plan| {
+        let mut image = client(plan).image.clone();
+        image.entry += PAGE;
+        client(plan).replacement = Some(ReplacementPlan { image, after: 0 });
+    }),
+    ("a capability refers to nothing", |plan| holds(plan, Target::State, Rights::READ)),
     ("it may have no thread", |plan| client(plan).quota.threads = 0),
     ("its regions have no place", |plan| client(plan).quota.regions = 30_721),
     ("its supervisor is no service", |plan| client(plan).supervisor = 3),
-    ("its image, stack and heap exceed its memory", |plan| {
+    ("its image, stack, heap and state exceed its memory", |plan| {
         let service = client(plan);
         service.quota.memory = service.stack + service.heap + 2 * PAGE - 1;
     }),
@@ -234,6 +258,11 @@ const SERVICE: &[(&str, Change)] = &[
 ];
 
 const IMAGE: &[(&str, Change)] = &[
+    ("its driver has no name", |plan| client(plan).driver = Some(driver("", "data"))),
+    ("its driver has no name", |plan| client(plan).driver = Some(driver("host-disk", ""))),
+    ("it is a driver, and has an image", |plan| {
+        client(plan).driver = Some(driver("host-disk", "data"));
+    }),
     ("its entry is not in its text", |plan| client(plan).image.segments.clear()),
     ("its entry is not in its text", |plan| client(plan).image.entry += PAGE),
     ("its entry is not in its text", |plan| {

@@ -38,7 +38,7 @@ fn is_good(text: &str) -> Result<bool, TestCaseError> {
     };
     let images: Vec<RelocatedImage> =
         plan.services.iter().map(|service| image(service.window)).collect();
-    let bytes = builder::build(&mut plan, &images, &inputs);
+    let bytes = builder::build(&mut plan, &images, &[], &inputs);
     let bundle = Bundle::open(&bytes);
     prop_assert!(bundle.is_ok(), "{:?} for {text}", bundle.err());
     Ok(true)

@@ -80,6 +80,7 @@ fn services_are_as_written() {
     let restart = RestartPlan {
         policy: RestartPolicy::Always,
         backoff: 2_000_000_000,
+        longest: 60_000_000_000,
         maximum: 9,
         then: AfterRestarts::Stop,
     };

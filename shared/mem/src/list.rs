@@ -35,6 +35,11 @@ impl List {
         self.head == NONE
     }
 
+    /// The first member, or [`NONE`].
+    pub const fn first_or_none(&self) -> u32 {
+        self.head
+    }
+
     /// The first member.
     pub const fn first(&self) -> Option<u32> {
         if self.head == NONE { None } else { Some(self.head) }
@@ -76,13 +81,20 @@ impl Links {
     /// Takes the first member of `list` out.
     pub fn pop_front(&mut self, list: &mut List) -> Option<u32> {
         let member = list.first()?;
-        let next = self.nodes[member as usize].next;
-        list.head = next;
-        match next {
-            NONE => list.tail = NONE,
-            next => self.nodes[next as usize].previous = NONE,
-        }
+        self.drop_front(list);
         Some(member)
+    }
+
+    /// Takes the first member of `list` out, if there is one.
+    #[inline(always)]
+    pub fn drop_front(&mut self, list: &mut List) {
+        if list.head == list.tail {
+            *list = List::EMPTY;
+            return;
+        }
+        let next = self.nodes[list.head as usize].next;
+        list.head = next;
+        self.nodes[next as usize].previous = NONE;
     }
 
     /// Takes `member`, which is in `list`, out of it.

@@ -87,7 +87,7 @@ impl SharedBytes {
     }
 }
 
-/// Bytes that a client lends for reading, until its call is answered.
+/// Bytes that a client lends for reading, until its call is answered; or part of a [`crate::Mapping`].
 #[derive(Clone, Copy, Debug)]
 pub struct LentBytes<'a> {
     bytes: SharedBytes,
@@ -118,7 +118,8 @@ impl LentBytes<'_> {
     }
 }
 
-/// Bytes that a client lends for reading and writing, until its call is answered.
+/// Bytes that a client lends for reading and writing, until its call is answered; or part of a
+/// [`crate::Mapping`].
 #[derive(Clone, Copy, Debug)]
 pub struct LentBytesMut<'a> {
     bytes: SharedBytes,

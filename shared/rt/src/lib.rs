@@ -79,6 +79,7 @@ mod message;
 mod region;
 mod service;
 mod signal;
+mod state;
 pub mod system;
 #[cfg(test)]
 mod tests;
@@ -92,8 +93,9 @@ pub use lent::{LentBytes, LentBytesMut};
 pub use lock::{Mutex, MutexGuard, YieldingLock};
 pub use mailbox::{Event, Mailbox, Peer};
 pub use message::{Incoming, Outgoing, TooLong};
-pub use phi_abi::{Error, FOREVER, Rights};
+pub use phi_abi::{DomainInfo, DomainState, Error, FOREVER, FaultKind, Rights};
 pub use region::{Input, Loan, LoanMut, Mapping, Memory, Region};
 pub use service::{NameError, Problem, Service, exit};
 pub use signal::Signal;
+pub use state::{HandOver, NoRoom, Reader, Refusal, Restored, State, Writer};
 pub use thread::Thread;

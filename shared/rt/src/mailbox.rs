@@ -133,6 +133,21 @@ impl Mailbox {
         &self,
         mut handle: impl FnMut(&mut Incoming) -> Option<Outgoing<'static>>,
     ) -> Error {
+        loop {
+            if let Err(error) = self.serve_until_signal(&mut handle) {
+                return error;
+            }
+        }
+    }
+
+    /// As [`Mailbox::serve`], until the signal that is bound to the mailbox has bits: those.
+    ///
+    /// # Errors
+    /// The mailbox can no longer be received from.
+    pub fn serve_until_signal(
+        &self,
+        mut handle: impl FnMut(&mut Incoming) -> Option<Outgoing<'static>>,
+    ) -> Result<u64, Error> {
         let mut event = self.receive(FOREVER);
         loop {
             event = match event {
@@ -145,8 +160,8 @@ impl Mailbox {
                         self.receive(FOREVER)
                     }
                 },
-                Ok(Event::Signals(_)) => self.receive(FOREVER),
-                Err(error) => return error,
+                Ok(Event::Signals(bits)) => return Ok(bits),
+                Err(error) => return Err(error),
             };
         }
     }

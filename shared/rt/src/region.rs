@@ -1,6 +1,6 @@
 //! Memory: of one's own, shared, and read-only inputs.
 
-use crate::lent::SharedBytes;
+use crate::lent::{LentBytes, LentBytesMut, SharedBytes};
 use crate::{Capability, WrongKind, system};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -23,6 +23,11 @@ impl Region {
         let handle = Handle(system::plain(Number::RegionCreate, [length, 0, 0, 0])?);
         // SAFETY: the call made the handle for us alone.
         Ok(Region { capability: unsafe { Capability::from_handle(handle) }, length })
+    }
+
+    /// A region of which `length` bytes are in use.
+    pub(crate) fn from_parts(capability: Capability, length: u64) -> Region {
+        Region { capability, length }
     }
 
     /// Maps the region for reading, or for reading and writing. Needs READ, or both.
@@ -96,6 +101,26 @@ impl Mapping {
     /// mapping that is not writable.
     pub fn write(&self, offset: usize, from: &[u8]) -> usize {
         if self.writable { self.bytes().write(offset, from) } else { 0 }
+    }
+
+    /// The `length` bytes from `offset` on, which somebody may have named in a message; `None` unless all of
+    /// them lie in the region.
+    pub fn part(&self, offset: u64, length: u64) -> Option<LentBytes<'_>> {
+        let address = self.place(offset, length)?;
+        // SAFETY: a part of what is mapped as long as `self`, and only reached through it.
+        Some(unsafe { LentBytes::new(address, length) })
+    }
+
+    /// As [`Mapping::part`], to write as well; `None` for a mapping that is not writable, too.
+    pub fn part_mut(&self, offset: u64, length: u64) -> Option<LentBytesMut<'_>> {
+        let address = self.place(offset, length).filter(|_| self.writable)?;
+        // SAFETY: as in `part`, and mapped for writing.
+        Some(unsafe { LentBytesMut::new(address, length) })
+    }
+
+    fn place(&self, offset: u64, length: u64) -> Option<u64> {
+        let end = offset.checked_add(length)?;
+        (end <= self.length()).then(|| self.address + offset)
     }
 
     /// The capability, to derive from or to inspect.

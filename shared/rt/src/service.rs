@@ -4,6 +4,9 @@ use crate::{Capability, Console, Domain, Input, Mailbox, Peer, Signal, system};
 use core::sync::atomic::{AtomicU64, Ordering};
 use phi_abi::{Error, Kind, NamedCapability, Number, START_CAPABILITIES, StartBlock};
 
+/// The name of the region that outlives the service's restarts: the only one that can be written.
+const STATE: &str = "state";
+
 /// Ends the service with `status`.
 pub fn exit(status: u8) -> ! {
     loop {
@@ -59,8 +62,8 @@ impl Service {
     /// Takes the start block over.
     ///
     /// # Safety
-    /// Its handles are valid and have no other owner, and its regions are inputs that nobody can
-    /// write.
+    /// Its handles are valid and have no other owner, and its regions but the one named `state` are
+    /// inputs that nobody can write.
     pub unsafe fn new(start: &'static StartBlock) -> Service {
         Service { start, taken: Default::default() }
     }
@@ -68,6 +71,11 @@ impl Service {
     /// How often the service was started: 1 at first.
     pub fn generation(&self) -> u32 {
         self.start.generation
+    }
+
+    /// Which image of the service runs: 0 is the first, and each replacement has another number.
+    pub fn image(&self) -> u64 {
+        self.start.image
     }
 
     /// The most urgent priority that its threads may have.
@@ -95,8 +103,11 @@ impl Service {
     /// # Errors
     /// [`NameError`].
     pub fn input<'a>(&self, name: &'a str) -> Result<Input, NameError<'a>> {
+        if name == STATE {
+            return Err(NameError { name, problem: Problem::WrongKind });
+        }
         let (capability, named) = self.take_kind(name, &[Kind::Region])?;
-        // SAFETY: regions in a start block are inputs, as `new` demands.
+        // SAFETY: regions in a start block are inputs, as `new` demands, but for the one above.
         unsafe { Input::new(capability, named.length) }
             .map_err(|error| NameError { name, problem: Problem::Mapping(error) })
     }
@@ -139,6 +150,13 @@ impl Service {
     /// [`NameError`].
     pub fn console<'a>(&self, name: &'a str) -> Result<Console, NameError<'a>> {
         Ok(Console::new(self.take_kind(name, &[Kind::Console])?.0))
+    }
+
+    /// Takes the region of [`crate::State`].
+    pub(crate) fn take_state(
+        &self,
+    ) -> Result<(Capability, &'static NamedCapability), NameError<'static>> {
+        self.take_kind(STATE, &[Kind::Region])
     }
 
     fn take_kind<'a>(

@@ -1,9 +1,10 @@
 //! Handles are given up exactly once, whatever becomes of a message.
 
-use crate::{Incoming, Mailbox, Outgoing, Peer, Problem, Service, Signal, fake};
+use crate::{Incoming, Mailbox, Outgoing, Peer, Problem, Region, Service, Signal, fake};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::sync::atomic::{AtomicU8, Ordering};
 use phi_abi::{
     Error, FOREVER, Grant, Handle, Kind, Message, NamedCapability, Number, Outcome, Rights,
     StartBlock,
@@ -73,6 +74,30 @@ fn incoming() -> Incoming {
     message.push(Grant::loan(Handle(6), Rights::READ, 4096, 1));
     // SAFETY: no ΦCore is there to object to made-up handles, and the loan is not read.
     unsafe { Incoming::from_message(message) }
+}
+
+#[test]
+fn parts_of_a_mapping_lie_in_it() {
+    static BYTES: [AtomicU8; 8] = [const { AtomicU8::new(5) }; 8];
+    let answer = |number, _: [u64; 4], _: &mut Message| match number {
+        Number::RegionMap => Outcome::success(BYTES.as_ptr() as u64),
+        _ => Outcome::success(1),
+    };
+    fake::with(answer, || {
+        let read_only = Region::create(8).and_then(|region| region.map(false)).expect("a region");
+        let mut into = [0; 8];
+        let part = read_only.part(2, 6).expect("a part");
+        assert_eq!((part.address(), part.read(0, &mut into)), (BYTES.as_ptr() as u64 + 2, 6));
+        for (offset, length) in [(0, 9), (9, 0), (8, 1), (u64::MAX, 2), (1, u64::MAX)] {
+            assert!(read_only.part(offset, length).is_none());
+        }
+        assert!(read_only.part(8, 0).is_some());
+        assert!(read_only.part_mut(0, 1).is_none());
+        let writable = Region::create(8).and_then(|region| region.map(true)).expect("a region");
+        assert!(writable.part_mut(8, 1).is_none());
+        assert_eq!(writable.part_mut(7, 1).expect("a part").write(0, &[1, 2]), 1);
+    });
+    assert_eq!(BYTES[7].load(Ordering::Relaxed), 1);
 }
 
 #[test]

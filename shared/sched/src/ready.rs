@@ -63,6 +63,17 @@ impl ReadyQueues {
         self.occupied.checked_ilog2().map(|priority| priority as u8)
     }
 
+    /// How urgent the most urgent thread is: 0 without threads.
+    #[inline(always)]
+    pub fn urgency(&self) -> u64 {
+        u64::from(self.occupied)
+    }
+
+    /// The least [`ReadyQueues::urgency`] while a thread of more than `priority` is ready.
+    pub fn urgency_above(priority: u8) -> u64 {
+        2 << (priority % PRIORITIES)
+    }
+
     /// The threads of one priority, in order.
     pub fn iter<'a>(&self, links: &'a Links, priority: u8) -> impl Iterator<Item = u32> + 'a {
         links.iter(&self.lists[(priority % PRIORITIES) as usize])
@@ -84,6 +95,8 @@ mod tests {
         ready.push_front(&mut links, 4, 5);
         ready.remove(&mut links, 2, 5);
         assert_eq!(ready.most_urgent(), Some(31));
+        assert!(ready.urgency() >= ReadyQueues::urgency_above(30));
+        assert!(ready.urgency() < ReadyQueues::urgency_above(31));
         let order: alloc::vec::Vec<u32> = core::iter::from_fn(|| ready.pop(&mut links)).collect();
         assert_eq!(order, [1, 4, 3, 0]);
         assert_eq!(ready.most_urgent(), None);

@@ -63,6 +63,10 @@ impl Hostile {
         if let Some((reply, _)) = pick(turn, &[Kind::Reply], Rights::empty()) {
             return call(Number::Reply, &[reply.0]);
         }
+        if turn.outcome.status != 0 {
+            // To try again at once, as with a mailbox that has ended, would let nobody less urgent run.
+            return call(Number::ThreadSleep, &[PAUSE]);
+        }
         self.place += 1;
         if self.place.is_multiple_of(2) {
             // Room for what is received.
@@ -92,10 +96,24 @@ impl Hostile {
             2 => call.message.grant_count = word as u16,
             3 => call.message.grants[0].handle = Handle(word),
             4 => call.message.grants[0].mode = word as u32,
-            // Never a time: one without end would keep the run from its rest.
-            _ if call.number != Number::ThreadSleep as u32 => call.arguments[0] = word,
-            _ => {}
+            _ => call.arguments[0] = word,
         }
+    }
+}
+
+/// Words that are a time, by the names that the calls give them.
+const TIMES: [&str; 2] = ["timeout", "nanoseconds"];
+
+/// Keeps the run from never coming to rest, whatever the words of the call were chosen for: no time is
+/// long, and no thread exits whose domain `owes` an answer, for it may be the only one.
+fn bound(call: &mut Call, owes: bool) {
+    let Some(number) = Number::from_number(call.number) else { return };
+    if number == Number::ThreadExit && owes {
+        *call = super::call(Number::ThreadSleep, &[100]);
+    }
+    let names = number.description().arguments;
+    if let Some(place) = names.iter().position(|name| TIMES.contains(name)) {
+        call.arguments[place] %= TIMEOUT;
     }
 }
 
@@ -123,6 +141,8 @@ impl Actor for Hostile {
         if turn.random.once_in(self.rate) {
             self.spoil(turn, &mut call);
         }
+        let owes = turn.ledger.held(turn.domain).any(|(_, held)| held.kind == Kind::Reply);
+        bound(&mut call, owes);
         call
     }
 }
@@ -214,8 +234,6 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
         }
         Number::DomainExit => [turn.random.below(256), 0, 0, 0],
         Number::ConsoleWrite => [of(pick(turn, &[Kind::Console], Rights::WRITE))?, 0, 0, 0],
-        // Nobody else of its domain may be left to answer, if the caller is its own.
-        Number::ThreadExit if pick(turn, &[Kind::Reply], none).is_some() => return None,
         Number::SignalCreate | Number::ThreadExit | Number::DomainPanic | Number::ClockRead => {
             [0; 4]
         }
@@ -258,4 +276,69 @@ fn grant(turn: &mut Turn<'_>, loans: bool) -> Option<Grant> {
     let offset = turn.random.below(pages.length);
     let length = 1 + turn.random.below(pages.length - offset);
     Some(Grant::loan(handle, rights | Rights::READ, pages.address + offset, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::ledger::Ledger;
+    use crate::event::{Event, Named};
+    use crate::random::Random;
+    use crate::world::World;
+    use phi_abi::{CALLS, Error, FOREVER, Outcome};
+    use phi_core::{DomainIndex, ThreadIndex};
+
+    #[test]
+    fn at_rest_what_has_failed_is_not_tried_again_at_once() {
+        let (plan, _) = World::Crowd.plan(&mut Random::new(1));
+        let mut ledger = Ledger::new(&plan);
+        let (domain, thread) = (DomainIndex(4), ThreadIndex(4));
+        let (kind, handle) = (Kind::Mailbox, Handle::new(0, 1));
+        let mailbox = Named { handle, kind, rights: kind.rights() };
+        for event in [Event::Loaded(domain, vec![mailbox]), Event::ThreadStarted(thread, domain)] {
+            ledger.observe(&event).expect("what may happen");
+        }
+        let mut actor = Hostile::new(0);
+        let mut after = |outcome| {
+            let (ledger, random) = (&ledger, &mut Random::new(1));
+            let (message, now, settling) = (None, 0, true);
+            actor.next(Turn { thread, domain, outcome, message, ledger, random, now, settling })
+        };
+        assert_eq!(after(Outcome::success(0)).number, Number::Receive as u32);
+        for error in [Error::Dead, Error::Revoked, Error::QuotaExceeded] {
+            let rests = after(Outcome::failure(error));
+            assert_eq!(rests.number, Number::ThreadSleep as u32);
+            assert_eq!(rests.arguments[0], PAUSE);
+        }
+        assert_eq!(after(Outcome::success(0)).number, Number::Receive as u32);
+    }
+
+    #[test]
+    fn no_call_takes_long_whatever_its_words_are() {
+        for number in CALLS.iter().map(|description| description.number) {
+            let mut bounded = call(number, &[FOREVER; 4]);
+            bound(&mut bounded, false);
+            let times: &[usize] = match number {
+                Number::ThreadSleep => &[0],
+                Number::Call | Number::Receive => &[1],
+                Number::ReplyReceive | Number::SignalWait => &[2],
+                _ => &[],
+            };
+            for (place, word) in bounded.arguments.into_iter().enumerate() {
+                assert_eq!(word != FOREVER, times.contains(&place), "{number:?}, word {place}");
+                assert!(word == FOREVER || word < TIMEOUT);
+            }
+        }
+    }
+
+    #[test]
+    fn no_thread_exits_while_its_domain_owes_an_answer() {
+        let exits = |owes| {
+            let mut bounded = call(Number::ThreadExit, &[]);
+            bound(&mut bounded, owes);
+            bounded.number == Number::ThreadExit as u32
+        };
+        assert!(exits(false));
+        assert!(!exits(true));
+    }
 }

@@ -1,14 +1,21 @@
-//! The most urgent ready thread runs, and none of equal urgency waits without end.
+//! The most urgent ready thread runs, and none of equal urgency waits without end. Who is let go on
+//! does something, unless the machine does not run it.
 
 use super::ledger::Ledger;
 use super::{Property, Violation, violates};
 use crate::event::Event;
 use phi_abi::{Handle, Number, PRIORITIES};
-use phi_core::ThreadIndex;
+use phi_core::{DomainIndex, ThreadIndex};
 use phi_manifest::plan::Plan;
 
 /// How often others of its priority may be let go on before a ready thread is.
 pub const BOUND: u64 = 20_000;
+
+/// Steps in which a thread that was let go on must have done something, where the simulator decides.
+pub const STEPS: u64 = 5_000;
+
+/// Steps from one look for such a thread to the next.
+const LOOK: u64 = 512;
 
 /// A ready thread.
 #[derive(Clone, Copy)]
@@ -18,9 +25,22 @@ struct Ready {
     since: u64,
 }
 
+/// A thread that was let go on, and has not done anything yet.
+#[derive(Clone, Copy)]
+struct Goes {
+    thread: ThreadIndex,
+    /// The step in which it was, or was so again.
+    since: u64,
+}
+
 /// Who is ready, and since when.
 pub struct Fairness {
     ready: Vec<Ready>,
+    go: Vec<Goes>,
+    /// Whether who was let go on does something within [`STEPS`]. Linux promises no such thing.
+    prompt: bool,
+    step: u64,
+    stalled: Vec<bool>,
     served: [u64; PRIORITIES as usize],
     priorities: Vec<u8>,
     throttled: Vec<bool>,
@@ -28,10 +48,14 @@ pub struct Fairness {
 }
 
 impl Fairness {
-    /// Nobody is ready.
-    pub fn new(plan: &Plan) -> Fairness {
+    /// Nobody is ready. A `prompt` machine runs whom ΦCore lets go on within [`STEPS`].
+    pub fn new(plan: &Plan, prompt: bool) -> Fairness {
         Fairness {
             ready: Vec::new(),
+            go: Vec::new(),
+            prompt,
+            step: 0,
+            stalled: vec![false; plan.services.len()],
             served: [0; PRIORITIES as usize],
             priorities: Vec::new(),
             throttled: vec![false; plan.services.len()],
@@ -42,7 +66,8 @@ impl Fairness {
     /// Follows who is ready.
     ///
     /// # Errors
-    /// A thread that was let go on before a more urgent one, or one that waits without end.
+    /// A thread that was let go on before a more urgent one, one that waits without end, or one that was
+    /// let go on and never does.
     pub fn observe(&mut self, event: &Event, ledger: &Ledger) -> Result<(), Violation> {
         match event {
             Event::ThreadStarted(thread, domain) => {
@@ -66,9 +91,24 @@ impl Fairness {
                 }
                 self.add(*thread);
             }
-            Event::Preempted(thread) => self.add(*thread),
-            Event::ThreadStopped(thread) => self.ready.retain(|ready| ready.thread != *thread),
+            Event::Preempted(thread) => {
+                self.acted(*thread);
+                self.add(*thread);
+            }
+            Event::Posted(thread) | Event::Called(thread, _) => self.acted(*thread),
+            Event::Stalled(domain, stalled) => self.stalled(*domain, *stalled, ledger),
+            Event::Settled(_) => {
+                self.step += 1;
+                if self.prompt && self.step.is_multiple_of(LOOK) {
+                    return self.all_go(ledger);
+                }
+            }
+            Event::ThreadStopped(thread) => {
+                self.acted(*thread);
+                self.ready.retain(|ready| ready.thread != *thread);
+            }
             Event::Unloaded(domain) => {
+                self.go.retain(|go| ledger.domain_of(go.thread) != Some(*domain));
                 self.throttled[usize::from(domain.0)] = false;
                 self.ready.retain(|ready| ledger.domain_of(ready.thread) != Some(*domain));
             }
@@ -83,6 +123,33 @@ impl Fairness {
             }
             Event::Dispatched(thread) => return self.dispatched(*thread, ledger),
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// A thread that was let go on has done something.
+    fn acted(&mut self, thread: ThreadIndex) {
+        if let Some(place) = self.go.iter().position(|go| go.thread == thread) {
+            self.go.swap_remove(place);
+        }
+    }
+
+    /// The machine does not run a domain, or does again: its time counts from then.
+    fn stalled(&mut self, domain: DomainIndex, stalled: bool, ledger: &Ledger) {
+        self.stalled[usize::from(domain.0)] = stalled;
+        let own = |go: &&mut Goes| ledger.domain_of(go.thread) == Some(domain);
+        let step = self.step;
+        self.go.iter_mut().filter(own).for_each(|go| go.since = step);
+    }
+
+    /// Everybody who was let go on has done something in time, but for those that are not run.
+    fn all_go(&self, ledger: &Ledger) -> Result<(), Violation> {
+        for Goes { thread, since } in &self.go {
+            let stands = |domain: DomainIndex| self.stalled[usize::from(domain.0)];
+            if self.step - since > STEPS && !ledger.domain_of(*thread).is_some_and(stands) {
+                let what = format!("{thread:?} was let go on, and did nothing for {STEPS} steps");
+                return violates(Property::Fairness, what);
+            }
         }
         Ok(())
     }
@@ -116,6 +183,7 @@ impl Fairness {
         };
         self.ready.swap_remove(place);
         self.served[usize::from(own)] += 1;
+        self.go.push(Goes { thread, since: self.step });
         for Ready { thread: other, since } in &self.ready {
             let priority = self.priorities[usize::from(other.0)];
             let waits = self.served[usize::from(priority)] - since > BOUND;

@@ -90,10 +90,14 @@ pub struct Ledger {
     mailboxes_of_plan: Vec<u16>,
     /// The machine's index of the region that holds the plan: it comes after the inputs.
     plan_region: usize,
+    /// The places behind it of the domains' states: services that have one, up to each.
+    states: Vec<usize>,
     tables: Vec<Vec<(u32, Option<Held>)>>,
     /// Slots in use, and whether that number is known.
     counts: Vec<(u64, bool)>,
     running: Vec<bool>,
+    /// Domains that have made room for another image, which has not started yet.
+    kept: Vec<bool>,
     nodes: Vec<Node>,
     pub(crate) objects: Vec<Object>,
     /// By the object's number, for mailboxes; others stay empty.
@@ -130,13 +134,19 @@ impl Ledger {
             service.capabilities.iter().map(|held| (held.target, held.badge)).collect()
         };
         let domains = plan.services.len();
+        let states = plan.services.iter().scan(0, |count, service| {
+            *count += usize::from(service.state > 0);
+            Some(*count)
+        });
         let mut ledger = Ledger {
             plan_targets: plan.services.iter().map(targets).collect(),
             mailboxes_of_plan: plan.mailboxes.iter().map(|mailbox| mailbox.server).collect(),
             plan_region: plan.inputs.len(),
+            states: states.collect(),
             tables: vec![Vec::new(); domains],
             counts: vec![(0, true); domains],
             running: vec![false; domains],
+            kept: vec![false; domains],
             nodes: Vec::new(),
             objects: Vec::new(),
             queues: Vec::new(),
@@ -301,6 +311,7 @@ impl Ledger {
     pub fn observe(&mut self, event: &Event) -> Result<(), Violation> {
         match event {
             Event::Loaded(domain, named) => self.loaded(*domain, named)?,
+            Event::Kept(domain) => self.kept[usize::from(domain.0)] = true,
             Event::Unloaded(domain) => self.unloaded(domain.0),
             Event::ThreadStarted(thread, domain) => {
                 let place = usize::from(thread.0);
@@ -311,6 +322,7 @@ impl Ledger {
                 }
                 self.threads[place] = Some(domain.0);
                 self.running[usize::from(domain.0)] = true;
+                self.kept[usize::from(domain.0)] = false;
                 self.step.thread = Some(*thread);
             }
             Event::ThreadStopped(thread) => self.gone(*thread),
@@ -347,6 +359,10 @@ impl Ledger {
                 Target::Mailbox(mailbox) => u32::from(mailbox),
                 Target::Input(input) => self.regions[usize::from(input)],
                 Target::Plan => self.regions.get(self.plan_region).copied().unwrap_or(NONE),
+                Target::State => {
+                    let place = self.plan_region + self.states[usize::from(domain.0)];
+                    self.regions.get(place).copied().unwrap_or(NONE)
+                }
                 _ => NONE,
             };
             self.insert(domain.0, handle.0, Held::new(*kind, *rights, object, badge))?;
@@ -363,10 +379,13 @@ impl Ledger {
                 self.gone(ThreadIndex(thread as u16));
             }
         }
-        // A start that failed leaves what waits in its mailboxes.
-        if !std::mem::take(&mut self.running[usize::from(domain)]) {
+        // A first start that failed leaves what waits in its mailboxes, and so does who makes room for
+        // another image; but a start of that image which fails does not.
+        let ran = std::mem::take(&mut self.running[usize::from(domain)]);
+        if ran == self.kept[usize::from(domain)] {
             return;
         }
+        self.kept[usize::from(domain)] = false;
         let planned = self.mailboxes_of_plan.len();
         for (object, queue) in self.queues.iter_mut().enumerate() {
             let own = match self.mailboxes_of_plan.get(object) {

@@ -5,7 +5,7 @@ use super::{Property, Violation, violates};
 use crate::event::Event;
 use phi_abi::{Kind, Rights};
 use phi_core::{DomainIndex, Span};
-use phi_manifest::plan::{Plan, SegmentAccess};
+use phi_manifest::plan::{ImagePlan, Plan, SegmentAccess, ServicePlan};
 use std::collections::BTreeMap;
 
 /// Pages of a region that a domain can reach.
@@ -22,23 +22,31 @@ pub struct Memory {
     runs: Vec<Vec<Run>>,
     /// Domain (none for the plan's own) and bytes, by region.
     regions: BTreeMap<u32, (Option<u16>, u64)>,
-    image: Vec<u64>,
+    /// Stack, heap, state and the data of the image that runs; none if that came while the system ran.
+    image: Vec<Option<u64>>,
+    /// The same with the replacement that the plan has, if it has one.
+    replacement: Vec<Option<u64>>,
     quota: Vec<u64>,
 }
 
 impl Memory {
     /// Books without a page.
     pub fn new(plan: &Plan) -> Memory {
-        let image = plan.services.iter().map(|service| {
-            let written = service.image.segments.iter();
+        let with = |service: &ServicePlan, image: &ImagePlan| {
+            let written = image.segments.iter();
             let written = written.filter(|segment| segment.access == SegmentAccess::Write);
             let data: u64 = written.map(|segment| segment.memory_length).sum();
-            data + service.stack + service.heap
+            data + service.stack + service.heap + service.state
+        };
+        let image = plan.services.iter().map(|service| Some(with(service, &service.image)));
+        let replacement = plan.services.iter().map(|service| {
+            service.replacement.as_ref().map(|replacement| with(service, &replacement.image))
         });
         Memory {
             runs: vec![Vec::new(); plan.services.len()],
             regions: BTreeMap::new(),
             image: image.collect(),
+            replacement: replacement.collect(),
             quota: plan.services.iter().map(|service| service.quota.memory).collect(),
         }
     }
@@ -49,6 +57,10 @@ impl Memory {
     /// A count that does not add up.
     pub fn observe(&mut self, event: &Event, ledger: &Ledger) -> Result<(), Violation> {
         match event {
+            Event::Runs(domain, number) => {
+                let index = usize::from(domain.0);
+                self.image[index] = if *number == 1 { self.replacement[index] } else { None };
+            }
             Event::Unloaded(domain) => self.runs[usize::from(domain.0)].clear(),
             Event::RegionCreated(region, span) => {
                 let owner = ledger.step.actor.and_then(|actor| ledger.domain_of(actor));
@@ -106,7 +118,8 @@ impl Memory {
     ) -> Result<(), Violation> {
         let index = usize::from(domain.0);
         let owned = self.regions.values().filter(|(owner, _)| *owner == Some(domain.0));
-        let sum = self.image[index] + owned.map(|(_, length)| length).sum::<u64>();
+        let owned = owned.map(|(_, length)| length).sum::<u64>();
+        let sum = self.image[index].map_or(memory, |image| image + owned);
         if memory != sum || memory > self.quota[index] {
             let quota = self.quota[index];
             let what = format!(

@@ -32,6 +32,8 @@ pub enum Property {
     Fairness,
     /// The short way of a call does what the long one does.
     Equivalence,
+    /// What a device has acknowledged is there.
+    Storage,
 }
 
 impl Property {
@@ -44,6 +46,7 @@ impl Property {
             Property::Memory => "memory",
             Property::Fairness => "fairness",
             Property::Equivalence => "equivalence",
+            Property::Storage => "storage",
         }
     }
 }
@@ -76,12 +79,22 @@ pub struct Checkers {
 }
 
 impl Checkers {
-    /// Checkers for a run of `plan` that has not begun.
+    /// Checkers for a run of `plan` in the simulator that has not begun.
     pub fn new(plan: &Plan) -> Checkers {
+        Checkers::of_machine(plan, true)
+    }
+
+    /// Checkers for what was recorded of a run of `plan`. When a thread that was let go on came to
+    /// do something was up to Linux, and is not checked.
+    pub fn of_recording(plan: &Plan) -> Checkers {
+        Checkers::of_machine(plan, false)
+    }
+
+    fn of_machine(plan: &Plan, prompt: bool) -> Checkers {
         Checkers {
             ledger: Ledger::new(plan),
             memory: memory::Memory::new(plan),
-            fairness: fairness::Fairness::new(plan),
+            fairness: fairness::Fairness::new(plan, prompt),
         }
     }
 

@@ -36,7 +36,7 @@ fn call(number: Number, words: &[u64], message: Message) -> Call {
 impl Trace {
     /// Both domains run: the server holds its mailbox at slot 0, the client its capability to it.
     fn begin() -> Trace {
-        let (plan, _) = World::Pair.build(&mut Random::new(1));
+        let (plan, _) = World::Pair.plan(&mut Random::new(1));
         let mut trace = Trace { checkers: Checkers::new(&plan), result: Ok(()) };
         let shared = Rights::DERIVE | Rights::TRANSFER;
         for (domain, rights) in
@@ -310,9 +310,26 @@ fn a_thread_before_a_more_urgent_one_is_found() {
 }
 
 #[test]
+fn a_thread_that_does_nothing_is_found_unless_its_domain_stands_still() {
+    let idle = |mut trace: Trace| {
+        trace = trace.with(Event::Dispatched(thread(1)));
+        for _ in 0..super::fairness::STEPS + 1024 {
+            trace = trace.settle();
+        }
+        trace
+    };
+    let stalled = |domain| Event::Stalled(DomainIndex(domain), true);
+    idle(Trace::begin()).violates(Property::Fairness);
+    idle(Trace::begin().with(stalled(1))).holds();
+    idle(Trace::begin().with(stalled(2))).violates(Property::Fairness);
+    let ended = Event::Stalled(DomainIndex(1), false);
+    idle(Trace::begin().with(stalled(1)).with(ended)).violates(Property::Fairness);
+}
+
+#[test]
 fn a_thread_that_waits_without_end_is_found() {
     let mut trace = Trace::begin().with(Event::Dispatched(thread(1)));
-    let peers = World::Pair.build(&mut Random::new(1)).0.services;
+    let peers = World::Pair.plan(&mut Random::new(1)).0.services;
     let priority = u64::from(peers[1].priority);
     trace = trace
         .with(Event::Dispatched(thread(2)))

@@ -74,7 +74,12 @@ impl Services for Images<'_> {
         let bundle = self.bundle;
         let index = usize::from(domain.0);
         let plan = bundle.plan().services.get(index).ok_or(MachineError)?;
-        for segment in &plan.image.segments {
+        if plan.driver.is_some() {
+            // This machine has no drivers of its own yet.
+            return Err(MachineError);
+        }
+        let image = plan.image(start.image).ok_or(MachineError)?;
+        for segment in &image.segments {
             let access = match segment.access {
                 SegmentAccess::Read => Access::Read,
                 SegmentAccess::Write => Access::Write,

@@ -1,5 +1,15 @@
-//! What `phi-host bench ipc` runs on both machines: `caller` measures calls and sends of 64 bytes to
-//! `answerer`, and prints one line of JSON.
+//! What `phi-host bench` runs on both machines. Each system measures one thing and prints one line of JSON:
+//!
+//! | manifest | who measures | what |
+//! |---|---|---|
+//! | `phi.toml` | `caller` | calls and messages of 64 bytes to `answerer` |
+//! | `messages.toml` | `caller` | the same, with room for 1,000 messages, nearly as many as a pipe of Linux has |
+//! | `one-way.toml` | `asker` | each way of a call alone, by size ([`one_way`]) |
+//! | made by `phi-host bench start` | `leader` | how long many services take to start ([`start`]) |
+//! | `fan-in.toml` | `gatherer` | calls of 16 `client`s to one `answerer` |
+//! | `lending.toml` | `lender` | calls that lend 4 KiB to 64 MiB to `answerer`, and calls that name slices of the same memory to `taker` |
+//! | `revocation.toml` | `revoker` | revocations of 1 to 100,000 descendants, half of them with `holder` |
+//! | `revocation-quick.toml` | `revoker` | the same of 1 to 1,000 |
 //!
 //! Principles: the same images everywhere, measured from inside with the processor's time stamp
 //! counter, which both sides of a call can read; under QEMU's `-icount shift=0` it counts
@@ -10,11 +20,27 @@
 
 extern crate alloc;
 
+mod answerer;
+mod caller;
+mod crowd;
+mod lender;
+pub mod one_way;
+mod revoker;
+mod slices;
+pub mod start;
+
+pub use answerer::answerer;
+pub use caller::caller;
+pub use crowd::{client, gatherer};
+pub use lender::lender;
+pub use revoker::{holder, revoker};
+pub use slices::taker;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use phi_abi::{Handle, Message, Number, Outcome};
-use phi_rt::{Console, Error, FOREVER, Service};
+use phi_abi::{Error, Handle, Message, Number, Outcome};
+use phi_rt::Service;
 
 /// Label of a call that is answered with the counter as the call came and as its answer left.
 const CALL: u64 = 1;
@@ -35,119 +61,61 @@ fn counter() -> u64 {
 
 fn invoke(number: Number, words: [u64; 4], message: &mut Message) -> Outcome {
     // SAFETY: the message is the caller's alone, and the handles are those of the start block, which
-    // nobody drops, or of messages, each of which is used once.
+    // nobody drops, of messages, each of which is used once, or of what is made here and never shared
+    // with other code; pages that are mapped or lent are not referred to.
     unsafe { phi_rt::system::call(number, words, message) }
+}
+
+/// A call without a message; its value.
+fn plain(number: Number, words: [u64; 4]) -> Result<u64, Error> {
+    invoke(number, words, &mut { Message::EMPTY }).result()
 }
 
 fn named(service: &Service, name: &str) -> Option<Handle> {
     service.start().find(name).map(|capability| capability.handle)
 }
 
-/// The service that answers.
-pub fn answerer(service: &Service) -> u8 {
-    let Some(mailbox) = named(service, "echo") else { return 2 };
-    let mut message = Message::EMPTY;
-    let mut outcome = invoke(Number::Receive, [mailbox.0, FOREVER, 0, 0], &mut message);
-    loop {
-        let arrival = counter();
-        if outcome.status != 0 {
-            return 1;
-        }
-        outcome = if message.reply.is_null() {
-            invoke(Number::Receive, [mailbox.0, FOREVER, 0, 0], &mut message)
-        } else {
-            message.length = BYTES as u16;
-            message.data[..8].copy_from_slice(&arrival.to_le_bytes());
-            message.data[8..16].copy_from_slice(&counter().to_le_bytes());
-            let words = [message.reply.0, mailbox.0, FOREVER, 0];
-            invoke(Number::ReplyReceive, words, &mut message)
-        };
-    }
-}
-
-/// The service that measures. Its arguments: the number of rounds.
-pub fn caller(service: &Service) -> u8 {
-    let Ok(output) = service.console("console") else { return 2 };
-    let Some(peer) = named(service, "echo") else { return 2 };
-    let Ok(rounds) = service.arguments().trim().parse() else { return 2 };
-    match measure(peer, rounds) {
-        Ok(line) => print(&output, &line),
-        Err(error) => {
-            print(&output, &format!("{{\"error\":\"{error}\"}}\n"));
-            1
-        }
-    }
-}
-
-fn print(output: &Console, line: &str) -> u8 {
-    u8::from(output.write(line.as_bytes()).is_err())
-}
-
-/// Rounds of calls, then as many messages one way; both after a tenth as many to warm up.
-fn measure(peer: Handle, rounds: usize) -> Result<String, Error> {
-    let warm_up = rounds / 10;
-    let mut trips = Samples::with_capacity(rounds);
-    let mut calls = Samples::with_capacity(rounds);
-    let mut replies = Samples::with_capacity(rounds);
-    let (time_before, counter_before) = (phi_rt::now(), counter());
-    for round in 0..rounds + warm_up {
-        let (start, arrival, departure, end) = call(peer)?;
-        if round >= warm_up {
-            trips.push(start, end);
-            calls.push(start, arrival);
-            replies.push(departure, end);
-        }
-    }
-    let (time, ticks) = (phi_rt::now() - time_before, counter() - counter_before);
-    let one_way = send(peer, rounds)?;
-    Ok(format!(
-        "{{\"rounds\":{rounds},\"nanoseconds\":{time},\"ticks\":{ticks},\"round_trip\":{},\
-         \"call\":{},\"reply\":{},\"one_way\":{one_way}}}\n",
-        trips.json(),
-        calls.json(),
-        replies.json()
-    ))
-}
-
-/// One call: the counter before it, at its arrival, at its answer's departure, and after it.
-fn call(peer: Handle) -> Result<(u64, u64, u64, u64), Error> {
-    let mut message = filled(CALL);
-    let start = counter();
-    let outcome = invoke(Number::Call, [peer.0, FOREVER, 0, 0], &mut message);
-    let end = counter();
-    outcome.result()?;
-    let word = |at: usize| {
-        let bytes = message.bytes().get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u64::from_le_bytes).ok_or(Error::Machine)
-    };
-    Ok((start, word(0)?, word(8)?, end))
-}
-
-/// Ticks per message for `count` messages one way, until the last has been received.
-fn send(peer: Handle, count: usize) -> Result<u64, Error> {
-    let mut message = filled(COUNT);
-    let start = counter();
-    for _ in 0..count {
-        while let Err(error) = invoke(Number::Send, [peer.0, 0, 0, 0], &mut message).result() {
-            if error != Error::Full {
-                return Err(error);
-            }
-            // The receiver is behind: let it go on. A call waits its turn behind what was sent.
-            drain(peer)?;
-        }
-    }
-    drain(peer)?;
-    Ok((counter() - start) / count.max(1) as u64)
-}
-
-/// Waits until all that was sent before has been received.
-fn drain(peer: Handle) -> Result<(), Error> {
-    let words = [peer.0, FOREVER, 0, 0];
-    invoke(Number::Call, words, &mut filled(DRAIN)).result().map(drop)
-}
-
 fn filled(label: u64) -> Message {
     Message { label, length: BYTES as u16, data: [7; BYTES], ..Message::EMPTY }
+}
+
+/// Prints what was measured, or why it was not; the service's status.
+fn print(service: &Service, result: Result<String, Error>) -> u8 {
+    let Ok(output) = service.console("console") else { return 2 };
+    let (line, status) = match result {
+        Ok(line) => (line, 0),
+        Err(error) => (format!("{{\"error\":\"{error}\"}}"), 1),
+    };
+    status | u8::from(output.write(format!("{line}\n").as_bytes()).is_err())
+}
+
+/// How long something took by the counter and by the clock, to tell one by the other.
+struct Watch {
+    time: u64,
+    counter: u64,
+}
+
+impl Watch {
+    fn start() -> Watch {
+        Watch { time: phi_rt::now(), counter: counter() }
+    }
+
+    /// Both, as fields of a JSON object.
+    fn json(&self) -> String {
+        let (time, ticks) = (phi_rt::now() - self.time, counter() - self.counter);
+        format!("\"nanoseconds\":{time},\"ticks\":{ticks}")
+    }
+}
+
+/// The members of a JSON object: what was measured of each size, or number.
+#[derive(Default)]
+struct Members(String);
+
+impl Members {
+    fn push(&mut self, name: impl core::fmt::Display, samples: &mut Samples) {
+        let comma = if self.0.is_empty() { "" } else { "," };
+        self.0 += &format!("{comma}\"{name}\":{}", samples.json());
+    }
 }
 
 /// Differences of the counter.

@@ -17,7 +17,7 @@ pub fn project() -> PathBuf {
 }
 
 /// The folder that cargo builds into.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => project().join(folder),
         None => project().join("target"),
@@ -28,11 +28,12 @@ fn target() -> PathBuf {
 pub fn phi_host() -> Command {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let program = BUILT.get_or_init(|| {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--package", "phi-host"])
-            .current_dir(project())
-            .status()
-            .expect("cargo runs");
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["build", "--quiet", "--release", "--package", "phi-host"]);
+        if with_ebpf() {
+            command.args(["--features", "ebpf"]);
+        }
+        let status = command.current_dir(project()).status().expect("cargo runs");
         assert!(status.success(), "phi-host does not build");
         target().join("release/phi-host")
     });
@@ -59,7 +60,45 @@ pub fn metal() -> bool {
     present
 }
 
-/// Runs a command to its end, and asserts its exit status; a difference shows everything it printed.
+/// Whether systems can be booted by UEFI here. Where `PHI_REQUIRE_METAL` is set, it is an error that they
+/// cannot.
+pub fn firmware() -> bool {
+    let present = Path::new("/usr/share/ovmf/OVMF.fd").exists();
+    let what = "the Debian package ovmf is needed";
+    assert!(present || std::env::var_os("PHI_REQUIRE_METAL").is_none(), "{what}");
+    if !present {
+        eprintln!("skipped with UEFI: {what}; ./phi test installs it");
+    }
+    present && metal()
+}
+
+/// Whether `phi-host` is built with eBPF: where libbpf can be built, as `./phi` decides. Where
+/// `PHI_REQUIRE_EBPF` is set, it is built so whatever comes of it.
+pub fn with_ebpf() -> bool {
+    let headers = ["/usr/include/libelf.h", "/usr/include/zlib.h"];
+    std::env::var_os("PHI_REQUIRE_EBPF").is_some()
+        || headers.iter().all(|header| Path::new(header).exists())
+}
+
+/// Whether eBPF has to work here: it is built in, and the kernel gives this process the
+/// capabilities for it. Says so where it has not.
+pub fn ebpf() -> bool {
+    /// CAP_PERFMON and CAP_BPF, and CAP_SYS_ADMIN, which is what root in a container lacks.
+    const NEEDED: u64 = 1 << 38 | 1 << 39 | 1 << 21;
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says what we may");
+    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let held = u64::from_str_radix(held.expect("capabilities").trim(), 16).expect("a number");
+    let works = with_ebpf() && held & NEEDED == NEEDED;
+    if !works {
+        eprintln!(
+            "skipped with eBPF: it needs libelf-dev and zlib1g-dev, and root; see phi-host doctor"
+        );
+    }
+    works
+}
+
+/// Runs a command to its end, and asserts its exit status; a difference shows everything it
+/// printed.
 pub fn expect(command: &mut Command, status: i32) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert_eq!(

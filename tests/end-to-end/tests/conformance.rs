@@ -31,6 +31,10 @@ fn transcript(machine: Machine, played: &'static OnceLock<Output>) -> &'static s
     assert_eq!(output.status.code(), Some(0), "{machine:?} printed\n{text}\n{log}");
     let passed = text.lines().filter(|line| line.starts_with("ok ")).count();
     assert!(passed >= CASES, "{machine:?} played {passed} cases");
+    // Below the line about a fault stands where that was.
+    let place =
+        |line: &str| line.starts_with("      ") && line.contains(" (tests/conformance/src/");
+    assert!(log.lines().any(place), "{machine:?} names no place of a fault:\n{log}");
     assert!(
         text.ends_with(&format!("\n{passed} passed, 0 failed\n")),
         "{machine:?} ended with {:?}",

@@ -24,3 +24,21 @@ fn a_seed_repeats_and_faults_are_safe() {
     assert_eq!(text.lines().filter(|line| line.contains(": ok after ")).count(), 50, "{text}");
     assert_eq!(printed(&["sim", "--seeds", "50"]), runs);
 }
+
+#[test]
+fn worlds_are_explored_and_replayed() {
+    for world in ["crowd", "pair", "storage", "rings"] {
+        let words = ["sim", "--world", world, "--seeds", "3", "--steps", "500"];
+        let printed = expect(phi_host().args(words), 0).stdout;
+        let text = String::from_utf8_lossy(&printed);
+        assert!(text.starts_with(&format!("{world}: ok, 3 seeds, ")), "{text}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("choices");
+    // A file says for itself which world it is of.
+    std::fs::write(&file, "phi-sim schedule 2\nstorage\n1\nff\n").expect("a file");
+    let printed = expect(phi_host().args(["sim", "--replay"]).arg(&file), 0).stdout;
+    assert!(String::from_utf8_lossy(&printed).starts_with("storage: ok, 1 seeds, "));
+    std::fs::write(&file, "phi-sim schedule 2\nelsewhere\n1\n").expect("a file");
+    expect(phi_host().args(["sim", "--replay"]).arg(&file), 3);
+}

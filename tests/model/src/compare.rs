@@ -222,7 +222,7 @@ impl Pair {
 
     fn compare_domains(&self) {
         for (number, domain) in self.model.domains.iter().enumerate() {
-            let DomainInfo { generation, state } = self.kernel.info(DomainIndex(number as u16));
+            let DomainInfo { generation, state, .. } = self.kernel.info(DomainIndex(number as u16));
             assert_eq!((generation, state), (domain.generation, domain.state), "domain {number}");
             self.compare_statistics(number, &self.kernel.statistics(DomainIndex(number as u16)));
             let bound = domain.table.len() as u32;

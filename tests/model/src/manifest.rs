@@ -45,5 +45,5 @@ pub fn build(mut plan: Plan) -> Vec<u8> {
     let images: Vec<RelocatedImage> =
         plan.services.iter().map(|service| sample_parts(service.window)).collect();
     let inputs: Vec<&[u8]> = plan.inputs.iter().map(|_| &b""[..]).collect();
-    builder::build(&mut plan, &images, &inputs)
+    builder::build(&mut plan, &images, &[], &inputs)
 }

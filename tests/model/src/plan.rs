@@ -53,8 +53,11 @@ fn service(index: usize) -> ServicePlan {
     let segments =
         vec![segment(text, SegmentAccess::Execute), segment(text + PAGE, SegmentAccess::Write)];
     ServicePlan {
+        state: 0,
+        replacement: None,
         name: format!("s{index}"),
         image: ImagePlan { name: "image".into(), hash: [0; 32], entry: text, segments },
+        driver: None,
         window: window(index),
         stack: PAGE,
         heap: PAGE,
@@ -74,6 +77,7 @@ fn service(index: usize) -> ServicePlan {
         restart: RestartPlan {
             policy: RestartPolicy::Never,
             backoff: 0,
+            longest: 0,
             maximum: 0,
             then: AfterRestarts::Hold,
         },

@@ -60,8 +60,11 @@ fn service(index: u16) -> ServicePlan {
         held(index).into_iter().map(mailbox).collect()
     };
     ServicePlan {
+        state: 0,
+        replacement: None,
         name: format!("service-{index}"),
         image: image(usize::from(index)),
+        driver: None,
         window: window(usize::from(index)),
         stack: PAGE,
         heap: PAGE,
@@ -81,6 +84,7 @@ fn service(index: u16) -> ServicePlan {
         restart: RestartPlan {
             policy: RestartPolicy::Never,
             backoff: 0,
+            longest: 0,
             maximum: 0,
             then: AfterRestarts::Hold,
         },

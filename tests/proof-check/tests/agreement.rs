@@ -8,6 +8,7 @@ use phi_proof_check::{
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Scripts, each from a fresh boot.
 const SCRIPTS: u64 = 50;
@@ -229,20 +230,46 @@ impl Driver {
     }
 }
 
+/// Plays the script of a seed to its end.
+fn play(program: &Path, seed: u64) -> Driver {
+    let mut driver = Driver::start(program, seed);
+    for _ in 0..STEPS * 4 {
+        if driver.script.len() == STEPS {
+            break;
+        }
+        driver.step();
+    }
+    driver.compare();
+    driver
+}
+
+/// A number that the environment gives.
+fn given(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+#[ignore = "takes minutes: ./phi fuzz proof"]
+fn phi_core_and_the_proved_model_agree_for_minutes() {
+    let Some(program) = program() else { return };
+    let minutes = given("PHI_FUZZ_MINUTES").unwrap_or(1);
+    let first = given("PHI_FUZZ_SEED").unwrap_or(SCRIPTS);
+    let end = Instant::now() + Duration::from_secs(minutes * 60);
+    let (mut scripts, mut operations) = (0, 0);
+    while Instant::now() < end {
+        operations += play(&program, first.wrapping_add(scripts)).script.len();
+        scripts += 1;
+    }
+    println!("proof: {scripts} scripts from seed {first}, {operations} operations");
+}
+
 #[test]
 fn phi_core_and_the_proved_model_agree() {
     let Some(program) = program() else { return };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut operations = 0;
     for seed in 0..SCRIPTS {
-        let mut driver = Driver::start(&program, seed);
-        for _ in 0..STEPS * 4 {
-            if driver.script.len() == STEPS {
-                break;
-            }
-            driver.step();
-        }
-        driver.compare();
+        let driver = play(&program, seed);
         operations += driver.script.len();
         for (name, count) in &driver.counts {
             *counts.entry(name.clone()).or_default() += count;

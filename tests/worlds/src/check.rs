@@ -138,8 +138,9 @@ impl Check<'_> {
     /// What is used and what is free add up to the quotas.
     fn quotas(&mut self) {
         for domain in self.domains() {
-            let Account { quota, region_memory, messages, free_handles, lineages, threads } =
+            let Account { quota, region_memory, messages, free_handles, threads } =
                 self.kernel.account(domain);
+            let lineages = self.kernel.lineages_of(domain);
             let used = self.kernel.holdings_of(domain).count() as u32;
             self.find(used + free_handles == quota.handles, Rule::Quotas, "handles get lost");
             self.find(

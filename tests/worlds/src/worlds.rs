@@ -38,8 +38,11 @@ fn service(index: u16, handles: u32, lineages: u32, held: Vec<CapabilityPlan>) -
     let window = window(usize::from(index));
     let entry = window + IMAGE_OFFSET;
     ServicePlan {
+        state: 0,
+        replacement: None,
         name: format!("domain-{index}"),
         image: ImagePlan { name: "image".to_string(), hash: [0; 32], entry, segments: Vec::new() },
+        driver: None,
         window,
         stack: PAGE,
         heap: 0,
@@ -59,6 +62,7 @@ fn service(index: u16, handles: u32, lineages: u32, held: Vec<CapabilityPlan>) -
         restart: RestartPlan {
             policy: RestartPolicy::Never,
             backoff: 0,
+            longest: 0,
             maximum: 0,
             then: AfterRestarts::Hold,
         },

@@ -20,6 +20,8 @@ pub struct Boot {
     pub free: Ranges,
     /// Where the bundle lies.
     pub bundle: Range<u64>,
+    /// Whether the command line asks for a dump at the system's end.
+    pub dump: bool,
 }
 
 /// Why the machine cannot be set up.
@@ -51,6 +53,9 @@ const FIRMWARE_END: u64 = 1 << 20;
 
 /// First word of the start info.
 const START_MAGIC: u32 = 0x336E_C578;
+
+/// Bytes of the command line that are looked at.
+const COMMAND_LINE: u64 = 512;
 
 /// Kind of a range of the memory map that is ordinary memory.
 const ORDINARY: u32 = 1;
@@ -167,7 +172,25 @@ unsafe fn read(start_info: u64, time: u64) -> Result<Boot, &'static str> {
     let room = memory.remove(&image)
         && free.remove(&image)
         && free.remove(&(bundle.start & !(PAGE - 1)..bundle.end.next_multiple_of(PAGE)));
-    if room { Ok(Boot { time, memory, free, bundle }) } else { Err("it has too many ranges") }
+    // SAFETY: the loader says that it is there.
+    let dump = info.command_line != 0 && unsafe { asks_for_dump(info.command_line)? };
+    if room { Ok(Boot { time, memory, free, bundle, dump }) } else { Err("it has too many ranges") }
+}
+
+/// Whether one of the words of the command line at `address` is `dump`. Others mean nothing.
+///
+/// # Safety
+/// The loader put one there, which ends with a zero.
+unsafe fn asks_for_dump(address: u64) -> Result<bool, &'static str> {
+    let mut text = [0; COMMAND_LINE as usize];
+    for (offset, place) in (0..).zip(&mut text) {
+        // SAFETY: the caller's word, up to the zero.
+        *place = unsafe { structure::<u8>(address.saturating_add(offset))? };
+        if *place == 0 {
+            break;
+        }
+    }
+    Ok(text.split(|byte| matches!(byte, b' ' | 0)).any(|word| word == b"dump"))
 }
 
 /// Replaces what the entry set up: page tables, descriptors; turns the processor's features on, and

@@ -24,12 +24,20 @@ const SPURIOUS_VECTOR: u64 = 0xF0;
 const LOCAL_TIMER: u64 = 0x320;
 const LOCAL_LINT0: u64 = 0x350;
 const LOCAL_LINT1: u64 = 0x360;
+
+/// The register by which processors interrupt each other.
+pub const INTERRUPT_COMMAND: u64 = 0x300;
+
 const INITIAL_COUNT: u64 = 0x380;
 const CURRENT_COUNT: u64 = 0x390;
 const DIVIDER: u64 = 0x3E0;
 
 const ENABLED: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
+
+/// Delivered as a non-maskable interrupt.
+const NON_MASKABLE: u32 = 0b100 << 8;
+
 const DIVIDE_BY_ONE: u32 = 0b1011;
 
 /// Physical address of the local APIC's registers, where processors have them unless told otherwise.
@@ -66,7 +74,8 @@ impl Clock {
         silence_legacy();
         write(SPURIOUS_VECTOR, ENABLED | u32::from(SPURIOUS));
         write(LOCAL_LINT0, MASKED);
-        write(LOCAL_LINT1, MASKED);
+        // A request for a dump; see `request`.
+        write(LOCAL_LINT1, NON_MASKABLE);
         write(DIVIDER, DIVIDE_BY_ONE);
         write(LOCAL_TIMER, MASKED | u32::from(TIMER));
         let (stamps, ticks) = measure()?;

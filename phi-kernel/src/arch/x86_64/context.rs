@@ -1,7 +1,9 @@
 //! A thread's registers, while it is not running.
 
+use super::AddressSpace;
 use super::descriptors::{USER_CODE, USER_DATA};
 use phi_abi::Outcome;
+use phi_core::ThreadIndex;
 
 /// The registers as they lie after an interrupt: the last ones are pushed by the processor, the two
 /// before by the vector's first instructions, the others by what is common to all vectors.
@@ -38,11 +40,22 @@ pub struct Registers {
 /// The flags that a thread begins with: interrupts are on.
 const FIRST_FLAGS: u64 = 0x202;
 
-/// A thread's registers, and how it left.
+/// A thread's registers, how it left, and what else is switched with it.
+#[repr(C, align(16))]
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// They come first: the end of them is the stack of the processor when the thread is interrupted.
     pub(super) registers: Registers,
+    /// Whether it left by a call, or will if it is not interrupted.
     pub(super) in_call: bool,
+    /// Whether what its call is to give cannot be written to its memory.
+    pub(super) undelivered: bool,
+    /// What the root register is while it runs.
+    pub(super) root: u64,
+    /// Where its extended state is saved.
+    pub(super) extended: *mut u8,
+    /// Which thread it is.
+    pub(super) thread: u16,
 }
 
 /// A call, as the thread made it.
@@ -82,12 +95,22 @@ impl Context {
             ss: USER_DATA as u64,
         },
         in_call: false,
+        undelivered: false,
+        root: 0,
+        extended: core::ptr::null_mut(),
+        thread: 0,
     };
 
     /// A thread that begins at `entry` with two arguments, and `stack` as its stack pointer before the
-    /// call that never was.
-    pub fn begin(entry: u64, stack: u64, first: u64, second: u64) -> Context {
-        let mut context = Context::EMPTY;
+    /// call that never was; in `space`, and with the area for its extended state.
+    pub fn begin(
+        [entry, stack, first, second]: [u64; 4],
+        thread: ThreadIndex,
+        space: &AddressSpace,
+        extended: *mut u8,
+    ) -> Context {
+        let (root, thread) = (space.root(), thread.0);
+        let mut context = Context { root, extended, thread, ..Context::EMPTY };
         let registers = &mut context.registers;
         registers.rip = entry;
         // Where the return address would be.
@@ -102,10 +125,22 @@ impl Context {
         self.in_call
     }
 
-    /// The call by which it left.
-    pub fn call(&self) -> Call {
-        let Registers { rdi, rsi, rdx, r10, rax, .. } = self.registers;
-        Call { number: rax as u32, arguments: [rdi, rsi, rdx, r10] }
+    /// The call by which it left, by its number.
+    pub(super) fn call(&self, number: u32) -> Call {
+        let Registers { rdi, rsi, rdx, r10, .. } = self.registers;
+        Call { number, arguments: [rdi, rsi, rdx, r10] }
+    }
+
+    /// Sets the words of the call by which it left.
+    pub fn set_words(&mut self, words: [u64; 4]) {
+        let Registers { rdi, rsi, rdx, r10, .. } = &mut self.registers;
+        [*rdi, *rsi, *rdx, *r10] = words;
+    }
+
+    /// Which thread it is.
+    #[inline(always)]
+    pub fn thread(&self) -> ThreadIndex {
+        ThreadIndex(self.thread)
     }
 
     /// Address of the call's message.

@@ -43,6 +43,19 @@ pub static TASK_STATE: Shared<TaskStateSegment> = Shared(UnsafeCell::new(TaskSta
 /// Offset of the first stack in a task state segment.
 pub const TASK_STACK: usize = offset_of!(TaskStateSegment, privilege_stack_table);
 
+/// The stack that the task state has for interrupts of a service.
+pub fn task_stack() -> *mut u8 {
+    // SAFETY: the place is inside the task state, and aligned to 4 bytes; nobody else has it now.
+    unsafe { TASK_STATE.0.get().cast::<u8>().add(TASK_STACK).cast::<*mut u8>().read_unaligned() }
+}
+
+/// Sets what [`task_stack`] gives.
+pub fn set_task_stack(stack: *mut u8) {
+    let place = TASK_STATE.0.get().cast::<u8>();
+    // SAFETY: as above.
+    unsafe { place.add(TASK_STACK).cast::<*mut u8>().write_unaligned(stack) }
+}
+
 static SEGMENTS: Shared<GlobalDescriptorTable> =
     Shared(UnsafeCell::new(GlobalDescriptorTable::new()));
 

@@ -3,7 +3,9 @@
 //! They stay in the processor until another thread runs. A thread that left by a call gave its vector
 //! registers up, as functions may (System V ABI, AMD64 supplement, 3.2.1), and keeps only the control
 //! words; one that was interrupted keeps everything. Either way the next thread gets its own state, and
-//! never sees another's. Layout of the areas: Intel's Software Developer's Manual, volume 1, 13.4.
+//! never sees another's, not even by speculation: nothing of another thread is left in a register when
+//! a service runs (with a lazy switch it would be: CVE-2018-3665). While a thread runs, its area is
+//! *plain*: as after a reset, but for the control words. So a call has only these to save. Layout of the areas: Intel's Software Developer's Manual, volume 1, 13.4.
 
 use alloc::alloc::{Layout, alloc_zeroed, dealloc};
 use core::arch::asm;
@@ -17,7 +19,7 @@ const ALIGNMENT: usize = 64;
 const HEADER: usize = 512;
 
 /// Offset of MXCSR.
-const VECTOR_CONTROL: usize = 24;
+pub const VECTOR_CONTROL: usize = 24;
 
 /// The x87 component.
 const X87: u64 = 1;
@@ -45,7 +47,13 @@ impl ExtendedStates {
         Some(ExtendedStates { areas: NonNull::new(areas)?, size, count, owner: None })
     }
 
-    fn area(&self, thread: usize) -> *mut u8 {
+    /// Says that the state of `thread` is in the processor.
+    pub fn set_owner(&mut self, thread: usize) {
+        self.owner = Some(thread);
+    }
+
+    /// The area of a thread.
+    pub fn area(&self, thread: usize) -> *mut u8 {
         assert!(thread < self.count);
         // SAFETY: the areas are `count` times `size` bytes.
         unsafe { self.areas.as_ptr().add(thread * self.size) }
@@ -89,20 +97,21 @@ impl ExtendedStates {
         }
         let area = self.area(thread);
         // SAFETY: the area is large enough and aligned, and was written by `reset`, XSAVE or
-        // `save_control`, so it is one that XRSTOR accepts.
+        // `save_control`, so it is one that XRSTOR accepts. Its first 24 bytes are the x87 control,
+        // status, tags and last instruction; the tags' zeros say that its registers are empty.
         unsafe {
             asm!("xrstor64 [{}]", in(reg) area, in("eax") !0, in("edx") !0, options(nostack));
+            area.write_bytes(0, VECTOR_CONTROL);
+            area.add(HEADER).cast::<u64>().write(X87);
         }
         self.owner = Some(thread);
     }
 
-    /// Saves the control words alone: all else will be as after a reset.
+    /// Saves the control words alone, to a plain area: all else will be as after a reset.
     fn save_control(&self, owner: usize) {
         let area = self.area(owner);
-        // SAFETY: the area is aligned and longer than its header. Its first 24 bytes are the x87
-        // control, status, tags and last instruction; the tags' zeros say that its registers are empty.
+        // SAFETY: the area is aligned and longer than its header.
         unsafe {
-            area.write_bytes(0, VECTOR_CONTROL);
             asm!(
                 "fnstcw [{area}]",
                 "stmxcsr [{area} + {control}]",
@@ -110,7 +119,6 @@ impl ExtendedStates {
                 control = const VECTOR_CONTROL,
                 options(nostack)
             );
-            area.add(HEADER).cast::<u64>().write(X87);
         }
     }
 }

@@ -1,27 +1,33 @@
-//! x86_64: booted by PVH, with a local APIC and two 16550 serial lines.
+//! x86_64: entered as PVH does, with a local APIC and two 16550 serial lines.
 
 mod boot;
 mod call_page;
+mod callee_state;
 mod clock;
 mod context;
 mod descriptors;
 mod entry;
 mod exit;
 mod extended_state;
+mod handover;
 mod paging;
 mod processor;
+mod request;
 mod serial;
 mod traps;
 mod user_copy;
 
 pub use boot::{Boot, EARLY_END, set_up};
 pub use call_page::CALL_TABLE;
+pub use callee_state::{CalleeState, stack_from};
 pub use clock::Clock;
-pub use context::Context;
+pub use context::{Call, Context};
 pub use descriptors::clear_segments;
 pub use exit::{Ending, exit};
 pub use extended_state::ExtendedStates;
+pub use handover::{collect, deliver};
 pub use paging::{Access, AddressSpace, KernelSpace, direct, physical};
+pub use request::{Request, take_request};
 pub use serial::Serial;
-pub use traps::{Event, run};
+pub use traps::{Event, leave_undelivered, resume, run};
 pub use user_copy::{BadPointer, copy_from_user, copy_to_user};

@@ -272,6 +272,11 @@ impl AddressSpace {
         Some(unsafe { table(physical) })
     }
 
+    /// What the root register is while this space is active.
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
     fn is_active(&self) -> bool {
         Cr3::read().0.start_address().as_u64() == self.root
     }

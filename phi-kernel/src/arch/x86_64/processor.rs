@@ -63,7 +63,10 @@ pub fn set_up() -> Result<(), Missing> {
                 | Cr0Flags::MONITOR_COPROCESSOR,
         );
     }
-    user_copy::set_access_prevention(access_prevention);
+    if !access_prevention {
+        // SAFETY: the tables of the entry, which are still in use, map everything to be written.
+        unsafe { user_copy::remove_access_switches() };
+    }
     enable_extended_state(&identification);
     Ok(())
 }

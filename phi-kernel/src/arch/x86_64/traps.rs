@@ -1,20 +1,24 @@
 //! Ways into a service and back: [`run`] enters one and returns when it calls, faults or is interrupted.
 //!
 //! There is one kernel stack. A service's registers go straight into its [`Context`]: the task state's
-//! stack pointer is the context's end, so the processor pushes there. The kernel itself runs with
+//! stack pointer is the end of its registers, so the processor pushes there. The kernel itself runs with
 //! interrupts off; it is interrupted only where it idles.
+//!
+//! Of a call's registers those are saved that a function preserves, since a call is one, and its words.
+//! A call or an answer is tried on the short way first ([`crate::short`]), which does not come back here.
 
-use super::context::{Context, Registers};
+use super::context::{Call, Context, Registers};
 use super::descriptors::{
     self, Gate, KERNEL_CODE, KERNEL_DATA, TASK_STACK, TASK_STATE, USER_CODE, USER_DATA,
 };
-use super::{Ending, Serial, clock, exit, user_copy};
+use super::{CalleeState, Serial, clock, handover, request, user_copy};
+use crate::panic::end_after_bug;
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
 use phi_abi::layout::{SERVICES, WINDOWS_BASE, window};
-use phi_abi::{Fault, FaultKind};
+use phi_abi::{Fault, FaultKind, Number};
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 use x86_64::registers::model_specific::{LStar, SFMask, Star};
@@ -36,6 +40,7 @@ const DEBUG: u64 = 1;
 const NON_MASKABLE: u64 = 2;
 const BREAKPOINT: u64 = 3;
 const DOUBLE_FAULT: u64 = 8;
+const PROTECTION_FAULT: u64 = 13;
 const PAGE_FAULT: u64 = 14;
 const MACHINE_CHECK: u64 = 18;
 
@@ -46,24 +51,20 @@ const FETCH: u64 = 1 << 4;
 /// The kernel's stack pointer while a service runs.
 static KERNEL_STACK: AtomicU64 = AtomicU64::new(0);
 
-/// The registers of the service that runs.
-static RUNNING: AtomicU64 = AtomicU64::new(0);
-
-/// The service's stack pointer, for the two instructions of a call that have no better place for it.
-static SERVICE_STACK: AtomicU64 = AtomicU64::new(0);
-
 global_asm!(
     r#"
     .global user_enter, call_entry, trap_stubs
-user_enter:                         // Registers in rdi; in rsi whether it is in a call. Loses r12 to r15.
+    // To the service whose context is in rdi. Comes back when the service in the task state's stack leaves,
+    // with the number of its call in eax, if it made one. Loses all other registers but rbx and rbp.
+user_enter:
     push rbp
     push rbx
+    sub rsp, 8
     mov [rip + {kernel_stack}], rsp
-    mov [rip + {running}], rdi
     lea rax, [rdi + {size}]
     mov [rip + {task_state} + {task_stack}], rax
-    test esi, esi
-    jz 2f
+    cmp byte ptr [rdi + {in_call}], 0
+    je 2f
     // The call's outcome, what a function preserves, and nothing else.
     mov rcx, [rdi + {rip}]
     mov r11, [rdi + {rflags}]
@@ -82,7 +83,8 @@ user_enter:                         // Registers in rdi; in rsi whether it is in
     xor r9d, r9d
     xor r10d, r10d
     sysretq
-2:  mov rsp, rdi
+2:  mov byte ptr [rdi + {in_call}], 1
+    mov rsp, rdi
     pop r15
     pop r14
     pop r13
@@ -102,30 +104,45 @@ user_enter:                         // Registers in rdi; in rsi whether it is in
     iretq
 
 call_entry:
-    mov [rip + {service_stack}], rsp
-    mov rsp, [rip + {running}]
-    mov [rsp + {rax}], rax
-    mov [rsp + {rdi}], rdi
-    mov [rsp + {rsi}], rsi
-    mov [rsp + {rdx}], rdx
-    mov [rsp + {r10}], r10
-    mov [rsp + {r8}], r8
-    mov [rsp + {rbx}], rbx
-    mov [rsp + {rbp}], rbp
-    mov [rsp + {r12}], r12
-    mov [rsp + {r13}], r13
-    mov [rsp + {r14}], r14
-    mov [rsp + {r15}], r15
-    mov [rsp + {rip}], rcx
-    mov [rsp + {rflags}], r11
-    mov rax, [rip + {service_stack}]
-    mov [rsp + {rsp}], rax
-    mov eax, 1
-leave_user:
+    // The end of its registers.
+    mov r9, [rip + {task_state} + {task_stack}]
+    mov [r9 - {size} + {rsp}], rsp
+    mov [r9 - {size} + {r8}], r8
+    mov [r9 - {size} + {rbx}], rbx
+    mov [r9 - {size} + {rbp}], rbp
+    mov [r9 - {size} + {r12}], r12
+    mov [r9 - {size} + {r13}], r13
+    mov [r9 - {size} + {r14}], r14
+    mov [r9 - {size} + {r15}], r15
+    mov [r9 - {size} + {rip}], rcx
+    mov [r9 - {size} + {rflags}], r11
     mov rsp, [rip + {kernel_stack}]
+    cmp eax, {call}
+    jne 2f
+    // The short way comes back only if it has done nothing, and then the words are in the context.
+    lea rdx, [r9 - {size}]
+    call {short_call}
+    mov eax, {call}
+    jmp 4f
+2:  cmp eax, {answer}
+    jne 3f
+    lea rcx, [r9 - {size}]
+    call {short_answer}
+    mov eax, {answer}
+    jmp 4f
+3:  mov [r9 - {size} + {rdi}], rdi
+    mov [r9 - {size} + {rsi}], rsi
+    mov [r9 - {size} + {rdx}], rdx
+    mov [r9 - {size} + {r10}], r10
+4:  mov rsp, [rip + {kernel_stack}]
+    add rsp, 8
     pop rbx
     pop rbp
     ret
+
+leave_interrupted:                  // The context is at rsp.
+    mov byte ptr [rsp + {in_call}], 0
+    jmp 4b
 
 trap_common:
     push rax
@@ -144,9 +161,8 @@ trap_common:
     push r14
     push r15
     cld
-    xor eax, eax
     test byte ptr [rsp + {cs}], 3
-    jnz leave_user
+    jnz leave_interrupted
     mov rdi, rsp
     mov rbx, rsp
     and rsp, -16
@@ -185,13 +201,16 @@ trap_stubs:
     .endr
 "#,
     kernel_stack = sym KERNEL_STACK,
-    running = sym RUNNING,
-    service_stack = sym SERVICE_STACK,
     task_state = sym TASK_STATE,
     kernel_trap = sym kernel_trap,
     task_stack = const TASK_STACK,
     vectors = const VECTORS,
     size = const size_of::<Registers>(),
+    in_call = const offset_of!(Context, in_call),
+    call = const Number::Call as u32,
+    answer = const Number::ReplyReceive as u32,
+    short_call = sym crate::short::call,
+    short_answer = sym crate::short::answer,
     rip = const offset_of!(Registers, rip),
     cs = const offset_of!(Registers, cs),
     rflags = const offset_of!(Registers, rflags),
@@ -199,9 +218,9 @@ trap_stubs:
     rax = const offset_of!(Registers, rax),
     rbx = const offset_of!(Registers, rbx),
     rdx = const offset_of!(Registers, rdx),
-    rsi = const offset_of!(Registers, rsi),
-    rdi = const offset_of!(Registers, rdi),
     rbp = const offset_of!(Registers, rbp),
+    rdi = const offset_of!(Registers, rdi),
+    rsi = const offset_of!(Registers, rsi),
     r8 = const offset_of!(Registers, r8),
     r10 = const offset_of!(Registers, r10),
     r12 = const offset_of!(Registers, r12),
@@ -219,8 +238,10 @@ unsafe extern "C" {
 /// What brought the kernel back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The service made a call: [`Context::call`].
-    Call,
+    /// The service made a call.
+    Call(Call),
+    /// What was handed over to the service cannot be written to its memory.
+    Undelivered,
     /// The timer, or nothing at all; the service goes on where it was.
     Interrupt,
     /// The service did what the processor does not allow. A fault in the guard of a stack reads as
@@ -243,7 +264,11 @@ pub unsafe fn set_up() {
             _ => 0,
         };
         let open = vector as u64 == BREAKPOINT;
-        *gate = Gate::to(first + vector as u64 * STUB, stack, open);
+        let handler = match vector as u64 {
+            NON_MASKABLE => request::entry(),
+            vector => first + vector * STUB,
+        };
+        *gate = Gate::to(handler, stack, open);
     }
     // SAFETY: the gates lead to the stubs, which handle every vector.
     unsafe { descriptors::load(gates) };
@@ -257,13 +282,15 @@ pub unsafe fn set_up() {
     SFMask::write(RFlags::all());
 }
 
-/// Lets the thread of `context` run until it calls, faults or is interrupted.
+/// Lets the thread of `context` run, and whoever is handed over to on the short way, until one of them
+/// makes a call that is not done there, faults or is interrupted. Gives the context of that one, and
+/// what happened.
 ///
 /// # Safety
-/// The thread's address space is active, and its extended state is in the processor.
-pub unsafe fn run(context: &mut Context) -> Event {
-    let in_call = u64::from(context.in_call);
-    let called: u64;
+/// The thread's address space is active, and its extended state is in the processor. Nothing that
+/// [`crate::short`] uses is borrowed.
+pub unsafe fn run(context: *mut Context) -> (*mut Context, Event) {
+    let number: u32;
     // SAFETY: a service cannot reach the kernel but through call_entry and the stubs, which come back
     // here with the kernel's registers as they were, but for those named as lost. Its instruction
     // pointer is below 2^47, since ΦCore checks entries and nothing is mapped at the end, so `sysret`
@@ -272,18 +299,87 @@ pub unsafe fn run(context: &mut Context) -> Event {
         asm!(
             "call {enter}",
             enter = sym user_enter,
-            in("rdi") &raw mut context.registers,
-            in("rsi") in_call,
-            lateout("rax") called,
+            inlateout("rdi") context => _,
+            lateout("eax") number,
             out("r12") _, out("r13") _, out("r14") _, out("r15") _,
             clobber_abi("C"),
         );
     }
-    context.in_call = called != 0;
-    if context.in_call {
-        return Event::Call;
+    let left = running();
+    // SAFETY: that is the context which was last set, and nobody has it now.
+    (left, unsafe { event(&mut *left, number) })
+}
+
+/// Lets the thread of `context`, which is in a call, go on with status and value 0.
+///
+/// # Safety
+/// As for [`run`]; what is on the kernel's stack is lost, but for what [`run`] put there.
+#[inline(always)]
+pub unsafe fn resume(context: *mut Context) -> ! {
+    // SAFETY: as for `run`.
+    unsafe {
+        asm!(
+            "lea rax, [rdi + {size}]",
+            "mov [rip + {task_state} + {task_stack}], rax",
+            "mov rcx, [rdi + {rip}]",
+            "mov r11, [rdi + {rflags}]",
+            "mov rbx, [rdi + {rbx}]",
+            "mov rbp, [rdi + {rbp}]",
+            "mov r12, [rdi + {r12}]",
+            "mov r13, [rdi + {r13}]",
+            "mov r14, [rdi + {r14}]",
+            "mov r15, [rdi + {r15}]",
+            "mov rsp, [rdi + {rsp}]",
+            "xor eax, eax",
+            "xor edx, edx",
+            "xor edi, edi",
+            "xor esi, esi",
+            "xor r8d, r8d",
+            "xor r9d, r9d",
+            "xor r10d, r10d",
+            "sysretq",
+            in("rdi") context,
+            size = const size_of::<Registers>(),
+            task_state = sym TASK_STATE,
+            task_stack = const TASK_STACK,
+            rip = const offset_of!(Registers, rip),
+            rflags = const offset_of!(Registers, rflags),
+            rsp = const offset_of!(Registers, rsp),
+            rbx = const offset_of!(Registers, rbx),
+            rbp = const offset_of!(Registers, rbp),
+            r12 = const offset_of!(Registers, r12),
+            r13 = const offset_of!(Registers, r13),
+            r14 = const offset_of!(Registers, r14),
+            r15 = const offset_of!(Registers, r15),
+            options(noreturn),
+        );
     }
-    user_copy::close_access();
+}
+
+/// The context whose registers the processor would save.
+fn running() -> *mut Context {
+    descriptors::task_stack().wrapping_sub(size_of::<Registers>()).cast()
+}
+
+/// Says that the thread of `context` is the one that left, as what its call gives has no place.
+///
+/// # Safety
+/// Nobody else has the context.
+pub unsafe fn leave_undelivered(context: *mut Context) {
+    // SAFETY: the caller's word.
+    unsafe { (*context).undelivered = true };
+    descriptors::set_task_stack(context.cast::<u8>().wrapping_add(size_of::<Registers>()));
+}
+
+/// What happened when the thread of `context` left, by a call with this number if it made one.
+fn event(context: &mut Context, number: u32) -> Event {
+    if core::mem::take(&mut context.undelivered) {
+        return Event::Undelivered;
+    }
+    if context.in_call() {
+        return Event::Call(context.call(number));
+    }
+    user_copy::close();
     let registers = &context.registers;
     match registers.vector {
         vector if vector == u64::from(TIMER) => {
@@ -291,7 +387,7 @@ pub unsafe fn run(context: &mut Context) -> Event {
             Event::Interrupt
         }
         vector if vector == u64::from(SPURIOUS) => Event::Interrupt,
-        NON_MASKABLE | DOUBLE_FAULT | MACHINE_CHECK => broken(registers),
+        DOUBLE_FAULT | MACHINE_CHECK => broken(registers),
         _ => Event::Fault(fault(registers)),
     }
 }
@@ -320,7 +416,7 @@ extern "C" fn kernel_trap(registers: &mut Registers) {
     match registers.vector {
         vector if vector == u64::from(TIMER) => clock::acknowledge(),
         vector if vector == u64::from(SPURIOUS) => {}
-        PAGE_FAULT => match user_copy::recovery(registers.rip) {
+        PROTECTION_FAULT | PAGE_FAULT => match recovery(registers.rip) {
             Some(recovery) => registers.rip = recovery,
             None => broken(registers),
         },
@@ -328,13 +424,17 @@ extern "C" fn kernel_trap(registers: &mut Registers) {
     }
 }
 
+/// Where to go on after a fault at `instruction`, if that reaches for a service's memory.
+fn recovery(instruction: u64) -> Option<u64> {
+    user_copy::recovery(instruction).or_else(|| handover::recovery(instruction))
+}
+
 /// Ends the machine at an exception that only a bug of the kernel, or broken hardware, explains.
 fn broken(registers: &Registers) -> ! {
     let Registers { vector, error, rip, rsp, rdi, .. } = *registers;
     let what = match vector {
-        NON_MASKABLE => "non-maskable interrupt",
         DOUBLE_FAULT => "double fault (the kernel's stack may be used up)",
-        13 => "general protection fault",
+        PROTECTION_FAULT => "general protection fault",
         PAGE_FAULT => "page fault",
         MACHINE_CHECK => "machine check",
         _ => "exception",
@@ -346,5 +446,5 @@ fn broken(registers: &Registers) -> ! {
          rsp {rsp:#x}, rdi {rdi:#x}, cr2 {:#x}",
         Cr2::read_raw()
     );
-    exit(Ending::Broken)
+    end_after_bug(&CalleeState::of(registers))
 }

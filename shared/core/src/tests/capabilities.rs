@@ -195,7 +195,7 @@ fn the_table_has_as_many_slots_as_the_quota_says() {
     }
     system.value(thread, Number::CapabilityDrop, &[copy]);
     system.value(thread, Number::RegionCreate, &[PAGE]);
-    assert_eq!(system.kernel.capabilities.lineages().used(1), 0);
+    assert_eq!(system.kernel.capabilities.lineages_used(1), 0);
 }
 
 #[test]
@@ -251,15 +251,15 @@ fn a_drop_leaves_what_was_derived() {
     let middle = system.derive(thread, signal, Kind::Signal.rights(), true);
     let leaf = system.derive(thread, middle, Kind::Signal.rights(), true);
     assert_eq!(system.inspect(thread, leaf).depth, 2);
-    assert_eq!(system.kernel.capabilities.lineages().used(1), 2);
+    assert_eq!(system.kernel.capabilities.lineages_used(1), 2);
     system.value(thread, Number::CapabilityDrop, &[middle]);
     assert_eq!(system.inspect(thread, leaf).depth, 1);
-    assert_eq!(system.kernel.capabilities.lineages().used(1), 1);
+    assert_eq!(system.kernel.capabilities.lineages_used(1), 1);
     system.value(thread, Number::SignalNotify, &[leaf, 1]);
     // Whoever could revoke the one in the middle can revoke what came from it.
     system.value(thread, Number::CapabilityRevoke, &[signal]);
     assert_eq!(system.error(thread, Number::SignalNotify, &[leaf, 1]), Error::Revoked);
-    assert_eq!(system.kernel.capabilities.lineages().used(1), 0);
+    assert_eq!(system.kernel.capabilities.lineages_used(1), 0);
 }
 
 #[test]

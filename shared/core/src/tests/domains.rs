@@ -73,7 +73,10 @@ fn inspection_tells_state_and_use() {
     let (init, domain, thread) = (system.first(0), system.handle(0, "domain-1"), system.first(1));
     system.value(init, Number::DomainInspect, &[domain, TOPIC_STATE]);
     let info = DomainInfo::decode(&system.message(init).data);
-    assert_eq!(info, Some(DomainInfo { generation: 1, state: DomainState::Running }));
+    assert_eq!(
+        info,
+        Some(DomainInfo { generation: 1, state: DomainState::Running, offered: false })
+    );
     system.value(thread, Number::RegionCreate, &[2 * PAGE]);
     system.value(init, Number::DomainInspect, &[domain, TOPIC_STATISTICS]);
     let statistics = DomainStatistics::decode(&system.message(init).data);
@@ -82,7 +85,10 @@ fn inspection_tells_state_and_use() {
     system.invoke(thread, Number::DomainExit, &[3]);
     system.value(init, Number::DomainInspect, &[domain, TOPIC_STATE]);
     let info = DomainInfo::decode(&system.message(init).data);
-    assert_eq!(info, Some(DomainInfo { generation: 1, state: DomainState::Exited(3) }));
+    assert_eq!(
+        info,
+        Some(DomainInfo { generation: 1, state: DomainState::Exited(3), offered: false })
+    );
     assert_eq!(system.kernel.statistics(DomainIndex(1)).memory, 0);
     let fault = (FaultKind::BadArgument, 2);
     system.faults(init, Number::DomainInspect, &[domain, 2], Message::EMPTY, fault);

@@ -5,12 +5,30 @@ use super::plan::plan;
 use super::random::{AfterCall, Driver};
 use super::system::{End, System};
 use crate::object::{Activity, Thread};
-use crate::{Frame, Kernel};
-use phi_abi::{Error, FOREVER, Number, PRIORITIES, Rights};
+use crate::{DomainIndex, Frame, Kernel, ThreadIndex, is_plain};
+use phi_abi::{Error, FOREVER, Kind, Number, PRIORITIES, Rights};
 use phi_manifest::plan::BudgetPlan;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
+
+/// Whether there is a plan for the call in a thread's frame.
+pub(crate) fn goes_short(kernel: &mut Kernel<FakeMachine>, thread: ThreadIndex) -> bool {
+    let Frame { number, arguments: [first, second, third, _], message, .. } = *kernel.frame(thread);
+    let index = u32::from(thread.0);
+    is_plain(message.length, message.grant_count)
+        && match Number::from_number(number) {
+            Some(Number::Call) => {
+                kernel.learn(thread, first, Rights::CALL);
+                kernel.short().plan_call(index, first, second).is_some()
+            }
+            Some(Number::ReplyReceive) => {
+                kernel.learn(thread, second, Rights::RECEIVE);
+                kernel.short().plan_answer(index, first, second, third).is_some()
+            }
+            _ => false,
+        }
+}
 
 /// Everything that a message's way changes.
 fn state(kernel: &Kernel<FakeMachine>) -> Vec<String> {
@@ -22,11 +40,22 @@ fn state(kernel: &Kernel<FakeMachine>) -> Vec<String> {
             // Noted on the way out, and never seen by the sender.
             (frame.message.badge, frame.message.rights) = (0, 0);
         }
+        let waits = matches!(
+            activity,
+            Activity::Calling(_)
+                | Activity::Served
+                | Activity::Receiving(_)
+                | Activity::Waiting(..)
+        );
+        // It means something while the thread waits.
+        let origin = waits.then_some(origin);
         state.push(format!("{activity:?} {domain} {priority} {lends} {frame:?} {origin:?}"));
     }
     for domain in 0..kernel.domains.len() as u32 {
         let held = kernel.domain(domain);
-        state.push(format!("{:?} {:?} {:?}", held.state, held.statistics, held.parked));
+        let statistics = kernel.statistics(DomainIndex(domain as u16));
+        state.push(format!("{:?} {statistics:?} {:?}", held.state, held.parked));
+        state.push(format!("{:?}", Vec::from_iter(kernel.capabilities.free_entries(domain))));
         for entry in kernel.capabilities.entries_of(domain) {
             let occupied = kernel.capabilities.is_occupied(entry);
             let capability = kernel.capabilities.get(entry);
@@ -71,13 +100,122 @@ fn a_server_without_budget_left_is_not_handed_over_to() {
     assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
     let (number, arguments) = (Number::Call as u32, [address, FOREVER, 0, 0]);
     *system.kernel.frame_mut(client) = Frame { number, arguments, ..Frame::EMPTY };
-    assert!(system.kernel.plan(client).is_some());
+    assert!(!goes_short(&mut system.kernel, client), "who has a budget is timed");
     system.kernel.charge(server, 30);
-    assert!(system.kernel.plan(client).is_none());
     assert_eq!(system.kernel.system_call_then_dispatch(client), None);
     assert_eq!(system.kernel.thread(u32::from(server.0)).activity, Activity::Parked);
     system.pass_time(100);
     assert!(system.kernel.is_dispatched(server), "a new period has begun");
+}
+
+#[test]
+fn whose_time_is_counted_does_not_hand_over() {
+    let mut plan = plan(3);
+    plan.services[2].budget = Some(BudgetPlan { time: 30, period: 100 });
+    let mut system = System::start(&plan);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    let (number, arguments) = (Number::Call as u32, [address, FOREVER, 0, 0]);
+    *system.kernel.frame_mut(client) = Frame { number, arguments, ..Frame::EMPTY };
+    assert!(!goes_short(&mut system.kernel, client));
+}
+
+#[test]
+fn who_does_not_run_hands_nothing_over() {
+    let mut system = System::of(4);
+    let (server, client, other) = (system.first(1), system.first(2), system.first(3));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    assert!(system.kernel.hand_over_call(client, address, FOREVER, 0).is_some());
+    // Another server waits, and knows the way: only that the two have left stands against it.
+    let (helper, _) = system.spawn(server);
+    assert_eq!(system.invoke(helper, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    assert_eq!(system.kernel.hand_over_call(client, address, FOREVER, 0), None);
+    let reply = system.kernel.holdings_of(DomainIndex(1)).find(|held| {
+        held.capability.kind == Kind::Reply && held.capability.object == u32::from(client.0)
+    });
+    let reply = reply.expect("the reply to the client").handle.0;
+    assert!(system.kernel.hand_over_answer(server, reply, serve, FOREVER, 0).is_some());
+    let address = system.handle(3, "to-1");
+    assert!(system.kernel.hand_over_call(other, address, FOREVER, 0).is_some());
+    let reply = system.kernel.holdings_of(DomainIndex(1)).find(|held| {
+        held.capability.kind == Kind::Reply && held.capability.object == u32::from(other.0)
+    });
+    let reply = reply.expect("the reply to the other").handle.0;
+    assert_eq!(system.kernel.hand_over_answer(server, reply, serve, FOREVER, 0), None);
+}
+
+#[test]
+fn calls_go_only_where_their_handle_leads_now() {
+    let mut system = System::of(3);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    for dropped in [false, true] {
+        let handle = system.derive(client, address, Rights::CALL, true);
+        let handover = system.kernel.hand_over_call(client, handle, FOREVER, 0);
+        let reply = handover.expect("a server waits").reply.0;
+        let answer = system.kernel.hand_over_answer(server, reply, serve, FOREVER, 0);
+        assert_eq!(answer.map(|handover| handover.receiver), Some(client));
+        assert_eq!(system.kernel.hand_over_call(client, handle, 1000, 0), None, "a timeout");
+        assert_eq!(system.kernel.hand_over_call(client, handle + 1, FOREVER, 0), None, "forged");
+        match dropped {
+            true => system.value(client, Number::CapabilityDrop, &[handle]),
+            false => system.value(client, Number::CapabilityRevoke, &[address]),
+        };
+        assert_eq!(system.kernel.hand_over_call(client, handle, FOREVER, 0), None, "{dropped}");
+    }
+    assert!(system.kernel.hand_over_call(client, address, FOREVER, 0).is_some());
+}
+
+#[test]
+fn servers_wait_only_where_their_handle_leads_now() {
+    let mut system = System::of(3);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    let call = |system: &mut System| {
+        let handover = system.kernel.hand_over_call(client, address, FOREVER, 0);
+        handover.expect("a server waits").reply.0
+    };
+    for dropped in [false, true] {
+        let reply = call(&mut system);
+        let handle = system.derive(server, serve, Rights::RECEIVE, true);
+        assert!(system.kernel.hand_over_answer(server, reply, handle, FOREVER, 0).is_some());
+        let reply = call(&mut system);
+        let answer = |system: &mut System, handle: u64, timeout: u64| {
+            system.kernel.hand_over_answer(server, reply, handle, timeout, 0)
+        };
+        assert_eq!(answer(&mut system, handle, 1000), None, "a timeout");
+        assert_eq!(answer(&mut system, handle + 1, FOREVER), None, "forged");
+        match dropped {
+            true => system.value(server, Number::CapabilityDrop, &[handle]),
+            false => system.value(server, Number::CapabilityRevoke, &[serve]),
+        };
+        assert_eq!(answer(&mut system, handle, FOREVER), None, "{dropped}");
+        assert!(answer(&mut system, serve, FOREVER).is_some());
+    }
+}
+
+#[test]
+fn only_a_mailbox_receives_on_the_short_way() {
+    let mut system = System::of(3);
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    let object = system.value(server, Number::ObjectMint, &[serve, 1, 0]);
+    assert_eq!(system.invoke(client, Number::Call, &[address, FOREVER]), End::Blocked);
+    system.value(server, Number::Receive, &[serve, FOREVER]);
+    let reply = system.message(server).reply.0;
+    assert_eq!(system.kernel.hand_over_answer(server, reply, object, FOREVER, 0), None);
+    assert!(system.kernel.hand_over_answer(server, reply, serve, FOREVER, 0).is_some());
+}
+
+#[test]
+fn plain_messages_have_no_capabilities_and_no_more_bytes_than_there_can_be() {
+    assert!(is_plain(0, 0) && is_plain(64, 0));
+    assert!(!is_plain(65, 0) && !is_plain(u16::MAX, 0));
+    assert!(!is_plain(0, 1) && !is_plain(64, u16::MAX));
 }
 
 #[test]
@@ -91,7 +229,7 @@ fn a_server_with_bits_of_its_signal_set_does_not_wait() {
     let (number, arguments) = (Number::ReplyReceive as u32, [reply, serve, FOREVER, 0]);
     let answer = Frame { number, arguments, ..Frame::EMPTY };
     *system.kernel.frame_mut(server) = answer.clone();
-    assert!(system.kernel.plan(server).is_some());
+    assert!(goes_short(&mut system.kernel, server));
     let signal = system.value(server, Number::SignalCreate, &[]);
     system.value(server, Number::SignalBind, &[signal, serve]);
     system.value(server, Number::SignalNotify, &[signal, 4]);
@@ -113,7 +251,7 @@ fn rights_are_checked_on_the_short_way_too() {
         let derived = system.derive(client, address, rights, false);
         let arguments = [derived, FOREVER, 0, 0];
         *system.kernel.frame_mut(client) = Frame { number, arguments, ..Frame::EMPTY };
-        assert_eq!(system.kernel.plan(client).is_some(), allowed, "{rights:?}");
+        assert_eq!(goes_short(&mut system.kernel, client), allowed, "{rights:?}");
         system.kernel.system_call_then_dispatch(client);
         system.settle();
         let expected = if allowed { End::Blocked } else { End::Error(Error::Denied) };

@@ -1,13 +1,14 @@
 //! What holds of ΦCore's private state after every step.
 
 use super::machine::FakeMachine;
-use crate::Kernel;
-use crate::object::Activity;
+use crate::object::{Activity, Thread, Way};
+use crate::{DomainIndex, Kernel};
 use phi_abi::layout::PAGE;
-use phi_abi::{DomainState, Kind, LINEAGE_DEPTH, MESSAGE_GRANTS, Rights};
+use phi_abi::{DomainState, Handle, Kind, LINEAGE_DEPTH, MESSAGE_GRANTS, Rights};
 use phi_cap::{Capability, State};
 use phi_ipc::MailboxState;
 use phi_mem::{NONE, RegionState};
+use phi_sched::ReadyQueues;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
@@ -32,6 +33,7 @@ impl Invariants {
         self.capabilities_stand(kernel);
         lineages_are_owned_once(kernel);
         replies_belong_to_served_threads(kernel);
+        known_ways_are_as_they_were(kernel);
         pages_are_mapped_as_held(kernel);
         budgets_hold(kernel);
     }
@@ -43,6 +45,9 @@ impl Invariants {
             let (free, used) =
                 (kernel.capabilities.free_slots(domain), kernel.capabilities.used_slots(domain));
             assert_eq!(free + used, size, "slots of domain {domain}");
+            let blank = kernel.capabilities.free_entries(domain);
+            let blank = blank.filter(|entry| kernel.capabilities.is_blank(*entry));
+            assert_eq!(blank.count(), free as usize, "free slots of domain {domain}");
         }
         let mut seen = BTreeSet::new();
         for entry in occupied(kernel) {
@@ -61,15 +66,15 @@ impl Invariants {
                 assert!(exists(kernel, kind, object), "a capability to no {kind:?}");
             } else {
                 assert!(mapping.access.is_empty(), "what is left of a {kind:?} is mapped");
-                assert!(kind == Kind::Reply || child == NONE);
-                assert!(!listed(kernel, anchor).contains(&entry), "a buried {kind:?} is listed");
+                let buried = !listed(kernel, anchor).contains(&entry);
+                assert!(kind == Kind::Reply || child == NONE || !buried);
             }
         }
-        for anchor in 0..kernel.anchors.count() as u32 {
-            for entry in listed(kernel, anchor) {
-                // Nothing that was revoked waits to be buried.
-                assert_eq!(kernel.capabilities.state(entry), State::Held);
-            }
+        for anchor in 0..(kernel.anchors.shared() + kernel.threads.len()) as u32 {
+            // What was revoked waits to be buried only while a sweep is under way.
+            let swept = kernel.capabilities.is_swept();
+            let all = listed(kernel, anchor).len();
+            assert!(!swept || all == holders(kernel, anchor).len(), "forgotten by the sweep");
         }
     }
 }
@@ -101,6 +106,12 @@ fn planned_rights(kernel: &Kernel<FakeMachine>, kind: Kind, object: u32, rights:
 fn listed(kernel: &Kernel<FakeMachine>, anchor: u32) -> Vec<u32> {
     let first = kernel.capabilities.first_of(anchor);
     std::iter::successors(first, |entry| kernel.capabilities.after(*entry)).collect()
+}
+
+/// The capabilities at `anchor` that stand.
+fn holders(kernel: &Kernel<FakeMachine>, anchor: u32) -> Vec<u32> {
+    let stands = |entry: &u32| kernel.capabilities.standing(*entry) == State::Held;
+    listed(kernel, anchor).into_iter().filter(stands).collect()
 }
 
 /// Every entry that holds something, those of stored messages included.
@@ -173,6 +184,10 @@ fn deadlines_belong_to_waits(kernel: &Kernel<FakeMachine>) {
             _ => true,
         };
         assert!(may_end || !kernel.deadlines.is_set(thread), "thread {thread}: a stray deadline");
+        assert_eq!(held.timed, kernel.deadlines.is_set(thread), "thread {thread} and its deadline");
+        let usual = held.activity == Activity::Free || !held.timed && !held.budgeted;
+        let above = held.yields_to == ReadyQueues::urgency_above(held.priority);
+        assert!(if usual { above || held.yields_to == 0 } else { held.yields_to == 0 });
     }
 }
 
@@ -197,7 +212,7 @@ fn domains_own_what_they_account_for(kernel: &mut Kernel<FakeMachine>) {
             domain.region_memory,
             used.map(|region| region.place.page_length()).sum::<u64>()
         );
-        assert!(domain.image_memory + domain.region_memory <= domain.quota.memory);
+        assert!(domain.image_memory() + domain.region_memory <= domain.quota.memory);
         let mailboxes = domain.mailboxes.clone().map(|slot| kernel.mailboxes[slot as usize]);
         assert_eq!(domain.messages, mailboxes.map(|mailbox| mailbox.capacity).sum::<u32>());
         assert!(domain.messages <= domain.quota.messages);
@@ -208,7 +223,7 @@ fn domains_own_what_they_account_for(kernel: &mut Kernel<FakeMachine>) {
     for (index, region) in (0u32..).zip(&kernel.regions) {
         let memory = kernel.machine.regions.get(&index);
         assert_eq!(region.state != RegionState::Free, memory.is_some(), "region {index}");
-        let holders = listed(kernel, kernel.anchors.of(Kind::Region, index));
+        let holders = holders(kernel, kernel.anchors.of(Kind::Region, index));
         let loan = |entry: &u32| kernel.capabilities.get(*entry).mapping.loan;
         match region.state {
             RegionState::Free => assert!(holders.is_empty()),
@@ -227,13 +242,15 @@ fn domains_own_what_they_account_for(kernel: &mut Kernel<FakeMachine>) {
 fn mailboxes_and_signals_agree(kernel: &mut Kernel<FakeMachine>) {
     let mut stored = BTreeSet::new();
     for (index, mailbox) in (0u32..).zip(&kernel.mailboxes) {
-        let held = listed(kernel, kernel.anchors.of(Kind::Mailbox, index));
+        let held = holders(kernel, kernel.anchors.of(Kind::Mailbox, index));
         let server = kernel.domains[usize::from(mailbox.owner)].state;
         let runs = server == DomainState::Running;
-        // What is sent before the server's first start waits for it.
+        // What is sent before the server's first start waits for it, and for one with another image.
+        let comes =
+            server == DomainState::Created || kernel.keeps_mailboxes(DomainIndex(mailbox.owner));
         let expected = match mailbox.state {
             MailboxState::Free => held.is_empty() && !mailbox.planned,
-            MailboxState::Open if mailbox.planned => runs || server == DomainState::Created,
+            MailboxState::Open if mailbox.planned => runs || comes,
             MailboxState::Open => runs && !held.is_empty(),
             MailboxState::Closed => mailbox.planned && !runs,
         };
@@ -255,7 +272,7 @@ fn mailboxes_and_signals_agree(kernel: &mut Kernel<FakeMachine>) {
         }
     }
     for (index, signal) in (0u32..).zip(&kernel.signals) {
-        let held = listed(kernel, kernel.anchors.of(Kind::Signal, index));
+        let held = holders(kernel, kernel.anchors.of(Kind::Signal, index));
         if !signal.planned {
             assert_eq!(signal.alive, !held.is_empty(), "signal {index}");
         }
@@ -317,6 +334,7 @@ fn replies_belong_to_served_threads(kernel: &mut Kernel<FakeMachine>) {
         assert_eq!(replies.len(), usize::from(served), "replies to thread {thread}");
         let lends = replies.iter().any(|entry| kernel.capabilities.get(*entry).child != NONE);
         assert_eq!(lends, served && held.lends, "thread {thread} lends");
+        assert!(served || !held.lends, "thread {thread} lends and waits for no answer");
         let waits = matches!(
             held.activity,
             Activity::Calling(_)
@@ -325,6 +343,28 @@ fn replies_belong_to_served_threads(kernel: &mut Kernel<FakeMachine>) {
                 | Activity::Waiting(..)
         );
         assert!(!waits || kernel.capabilities.lineages().is_valid(held.origin));
+    }
+}
+
+/// What a thread knows of a capability, while its stamp says that it is so, is what the table says.
+fn known_ways_are_as_they_were(kernel: &mut Kernel<FakeMachine>) {
+    for thread in 0..kernel.threads.len() as u32 {
+        let Thread { calls, receives, activity, origin, .. } = *kernel.thread(thread);
+        assert!(calls == Way::NONE || receives == Way::NONE, "thread {thread} has two ways");
+        for (way, right) in [(calls, Rights::CALL), (receives, Rights::RECEIVE)] {
+            let Way { handle, stamp, mailbox, rights, badge } = way;
+            if stamp != kernel.capabilities.changes() || activity == Activity::Free {
+                continue;
+            }
+            let entry = kernel.capabilities.find(kernel.space_of(thread), Handle(handle));
+            let entry = entry.expect("a handle that names something");
+            assert_eq!(kernel.capabilities.state(entry), State::Held);
+            let held = *kernel.capabilities.get(entry);
+            assert!(held.rights.contains(right));
+            assert!(held.kind == Kind::Mailbox || held.kind == Kind::Object && way == calls);
+            assert_eq!((held.object, held.rights.bits(), held.badge), (mailbox, rights, badge));
+            assert_eq!(held.origin, origin);
+        }
     }
 }
 

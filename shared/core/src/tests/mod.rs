@@ -7,6 +7,7 @@ mod plan;
 mod system;
 
 mod capabilities;
+mod direct;
 mod domains;
 mod fast;
 mod faults;
@@ -14,7 +15,9 @@ mod grants;
 mod loans;
 mod messages;
 mod random;
+mod replacement;
 mod revocation;
 mod schedule;
 mod signals;
+mod sweep;
 mod threads;

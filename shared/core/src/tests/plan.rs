@@ -87,8 +87,11 @@ fn capabilities(index: u16, count: u16) -> Vec<CapabilityPlan> {
 fn service(index: u16, count: u16) -> ServicePlan {
     let name = if index == 0 { "init".to_string() } else { format!("service-{index}") };
     ServicePlan {
+        state: 0,
+        replacement: None,
         name,
         image: image(usize::from(index)),
+        driver: None,
         window: window(usize::from(index)),
         stack: PAGE,
         heap: PAGE,
@@ -108,6 +111,7 @@ fn service(index: u16, count: u16) -> ServicePlan {
         restart: RestartPlan {
             policy: RestartPolicy::Never,
             backoff: 0,
+            longest: 0,
             maximum: 0,
             then: AfterRestarts::Hold,
         },

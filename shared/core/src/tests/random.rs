@@ -1,6 +1,7 @@
 //! Random services on a random machine: whatever they do, the invariants hold. A failure prints the
 //! seed and the step.
 
+use super::fast::goes_short;
 use super::invariants::Invariants;
 use super::machine::FakeMachine;
 use super::plan::plan;
@@ -289,7 +290,7 @@ impl Driver {
         let lent_on = self.lent_on_in(thread, &frame.message);
         let index = ThreadIndex(thread as u16);
         *self.kernel.frame_mut(index) = frame;
-        self.short += u64::from(self.kernel.plan(index).is_some());
+        self.short += u64::from(goes_short(&mut self.kernel, index));
         let next = match self.after_call {
             AfterCall::Dispatched => self.kernel.system_call_then_dispatch(index),
             after => {

@@ -70,13 +70,13 @@ fn everything_below_goes_and_everything_beside_stays() {
     let at_other = hand_over(&mut system, owner, other, signal);
     let deeper = system.derive(other, at_other, Kind::Signal.rights(), true);
     let copy = system.derive(other, deeper, Rights::NOTIFY, false);
-    assert_eq!(system.kernel.capabilities.lineages().used(2), 1);
+    assert_eq!(system.kernel.capabilities.lineages_used(2), 1);
     system.value(other, Number::SignalNotify, &[copy, 1]);
     system.value(owner, Number::CapabilityRevoke, &[signal]);
     for handle in [at_other, deeper, copy] {
         assert_eq!(system.error(other, Number::SignalNotify, &[handle, 1]), Error::Revoked);
     }
-    assert_eq!(system.kernel.capabilities.lineages().used(2), 0);
+    assert_eq!(system.kernel.capabilities.lineages_used(2), 0);
     system.value(owner, Number::SignalNotify, &[beside, 1]);
     system.value(owner, Number::SignalNotify, &[signal, 1]);
 }
@@ -131,7 +131,7 @@ fn a_served_call_with_loans_ends_with_its_loans() {
     system.value(owner, Number::CapabilityRevoke, &[mailbox]);
     assert_eq!(system.end(other), End::Error(Error::Revoked));
     assert_eq!(system.kernel.machine().access(1, index, address), Rights::empty());
-    assert_eq!(system.kernel.capabilities.lineages().used(2), 0);
+    assert_eq!(system.kernel.capabilities.lineages_used(2), 0);
     assert_eq!(system.error(owner, Number::Reply, &[got.reply.0]), Error::Dead);
 }
 

@@ -4,12 +4,13 @@ use crate::interface::{Answer, Interface, Method, Parameter, Role};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-/// The trait, its client and its server.
-pub fn expand(interface: &Interface) -> TokenStream {
+/// The trait, its client and its server, and with `deferred` its requests.
+pub fn expand(interface: &Interface, deferred: bool) -> TokenStream {
     let item = &interface.item;
     let client = client(interface);
     let server = server(interface);
-    quote! { #item #client #server }
+    let requests = deferred.then(|| requests(interface));
+    quote! { #item #client #server #requests }
 }
 
 fn client(interface: &Interface) -> TokenStream {
@@ -61,6 +62,25 @@ fn client_method((label, method): (usize, &Method)) -> TokenStream {
             (quote! { ::phi_idl::support::Capability }, quote! { capability_result })
         }
     };
+    let make = quote! {
+        // Only what gives or lends something changes the message afterwards.
+        #[allow(unused_mut)]
+        let mut message = ::phi_idl::support::request(#label, &(#(&#inline,)*))?;
+        #(#given)*
+        #(#lent)*
+    };
+    let call = match method.idempotent {
+        true => quote! {
+            let answer = ::phi_idl::support::call_idempotent(&self.peer, self.timeout, || {
+                #make
+                ::core::result::Result::Ok(message)
+            })?;
+        },
+        false => quote! {
+            #make
+            let answer = self.peer.call(message, self.timeout)?;
+        },
+    };
     quote! {
         #(#documentation)*
         ///
@@ -70,11 +90,8 @@ fn client_method((label, method): (usize, &Method)) -> TokenStream {
             &self,
             #(#declared),*
         ) -> ::core::result::Result<#answer, ::phi_idl::CallError<#error>> {
-            #[allow(unused_mut)]
-            let mut message = ::phi_idl::support::request(#label, &(#(#inline,)*))?;
-            #(#given)*
-            #(#lent)*
-            ::phi_idl::support::#finish(self.peer.call(message, self.timeout)?)
+            #call
+            ::phi_idl::support::#finish(answer)
         }
     }
 }
@@ -157,6 +174,71 @@ fn server_method(method: &Method) -> TokenStream {
             ::core::option::Option::Some(::phi_idl::support::#finish(self.0.#name(#(#passed),*)))
         }
     }
+}
+
+/// What calls ask, for a server that answers later.
+fn requests(interface: &Interface) -> TokenStream {
+    let name = &interface.item.ident;
+    let visibility = &interface.item.vis;
+    let requests = format_ident!("{name}Request");
+    let documentation = format!("What a call of [`{name}`] asks, for a server that answers later.");
+    let variants = interface.methods.iter().map(|method| {
+        let (documentation, variant) = (&method.documentation, variant(method));
+        let names = inline(&method.parameters).map(|(name, _)| name);
+        let kinds = inline(&method.parameters).map(|(_, kind)| kind);
+        let fields = names.zip(kinds).map(|(name, kind)| {
+            let text = format!("The argument `{name}`.");
+            quote! { #[doc = #text] #name: #kind }
+        });
+        quote! { #(#documentation)* #variant { #(#fields),* } }
+    });
+    let arms = interface.methods.iter().enumerate().map(|(label, method)| {
+        let (label, variant) = (label as u64, variant(method));
+        let first_loan = capabilities(&method.parameters).count();
+        let grants = first_loan + loans(&method.parameters).count();
+        let lent = loans(&method.parameters).enumerate().map(|(index, (_, writable))| {
+            let index = first_loan + index;
+            match writable {
+                true => quote! { incoming.lent_mut(#index)?; },
+                false => quote! { incoming.lent(#index)?; },
+            }
+        });
+        let names: Vec<_> = inline(&method.parameters).map(|(name, _)| name).collect();
+        let kinds = inline(&method.parameters).map(|(_, kind)| kind);
+        quote! {
+            #label if incoming.grant_count() == #grants => {
+                #(#lent)*
+                let (#(#names,)*): (#(#kinds,)*) = ::phi_idl::support::decode(incoming.bytes())?;
+                #requests::#variant { #(#names),* }
+            }
+        }
+    });
+    quote! {
+        #[doc = #documentation]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #visibility enum #requests { #(#variants),* }
+
+        impl #requests {
+            /// The request in a call; `None` for what is not understood. What was lent stays in the
+            /// message: the first loan at 0, behind the capabilities that were given.
+            pub fn of(incoming: &::phi_idl::support::Incoming) -> ::core::option::Option<Self> {
+                ::core::option::Option::Some(match incoming.label() {
+                    #(#arms)*
+                    _ => return ::core::option::Option::None,
+                })
+            }
+        }
+    }
+}
+
+/// A method's name as that of a case.
+fn variant(method: &Method) -> proc_macro2::Ident {
+    let words = method.name.to_string();
+    let words = words.split('_').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_uppercase() + rest
+    });
+    format_ident!("{}", words.collect::<String>())
 }
 
 fn inline(

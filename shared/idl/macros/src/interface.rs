@@ -10,6 +10,9 @@ use syn::{
 /// Capabilities in a message, as `phi_abi::MESSAGE_GRANTS`.
 const GRANTS: usize = 4;
 
+/// The attribute of a method that may be called again.
+const IDEMPOTENT: &str = "idempotent";
+
 /// Bytes in a message, as `phi_abi::MESSAGE_BYTES`.
 const BYTES: usize = 64;
 
@@ -33,6 +36,8 @@ pub struct Method {
     pub answer: Answer,
     /// What it returns when it fails.
     pub error: Type,
+    /// Whether it may be called again when nobody knows whether it was done.
+    pub idempotent: bool,
 }
 
 /// One parameter.
@@ -67,7 +72,7 @@ pub enum Answer {
 
 impl Interface {
     /// Reads a trait; the error names everything that cannot travel in a message.
-    pub fn read(item: ItemTrait) -> Result<Interface> {
+    pub fn read(mut item: ItemTrait) -> Result<Interface> {
         let mut problems = Vec::new();
         if !item.generics.params.is_empty() {
             problems.push(Error::new_spanned(&item.generics, "an interface has no generics"));
@@ -90,7 +95,15 @@ impl Interface {
             all
         }) {
             Some(problem) => Err(problem),
-            None => Ok(Interface { item, methods }),
+            None => {
+                // It is for the stubs alone.
+                for member in &mut item.items {
+                    if let TraitItem::Fn(function) = member {
+                        function.attrs.retain(|attribute| !attribute.path().is_ident(IDEMPOTENT));
+                    }
+                }
+                Ok(Interface { item, methods })
+            }
         }
     }
 }
@@ -131,6 +144,10 @@ impl Method {
             parameters,
             answer,
             error,
+            idempotent: function
+                .attrs
+                .iter()
+                .any(|attribute| attribute.path().is_ident(IDEMPOTENT)),
         };
         method.check(signature)?;
         Ok(method)
@@ -148,6 +165,13 @@ impl Method {
         if grants > GRANTS {
             let message =
                 format!("{grants} loans and capabilities, but a message carries {GRANTS} at most");
+            return Err(Error::new_spanned(place, message));
+        }
+        let once =
+            |parameter: &Parameter| matches!(parameter.role, Role::LentMut | Role::Capability);
+        if self.idempotent && self.parameters.iter().any(once) {
+            let message = "an idempotent method gives no capabilities away and lends for reading \
+                           only: a second call would have nothing left to give";
             return Err(Error::new_spanned(place, message));
         }
         let arguments: usize = self
@@ -311,6 +335,8 @@ mod tests {
             fn a(&mut self, caller: Caller, text: &str, n: (u8, [u64; 4]), b: Lent<'_>,
                  c: phi_idl::LentMut<'_>, d: Capability) -> Result<Capability, E>;
             fn b(&mut self) -> core::result::Result<(), E>;
+            #[idempotent]
+            fn c(&mut self, text: &str, b: Lent<'_>) -> Result<u8, E>;
         }";
         assert_eq!(refusal(text), "");
     }
@@ -344,6 +370,8 @@ mod tests {
                 "the arguments may take 65 bytes, but a message carries 64 at most",
             ),
             ("fn a(&mut self) -> Result<[u128; 4], E>", "the answer may take 76 bytes"),
+            ("#[idempotent] fn a(&mut self, b: LentMut<'_>) -> Result<(), E>", "for reading only"),
+            ("#[idempotent] fn a(&mut self, b: Capability) -> Result<(), E>", "for reading only"),
             ("const A: u8", "has methods only"),
         ] {
             let body = if method.ends_with('}') { "" } else { ";" };

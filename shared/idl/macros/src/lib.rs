@@ -18,8 +18,13 @@ fn stubs(
     arguments: proc_macro2::TokenStream,
     item: proc_macro2::TokenStream,
 ) -> syn::Result<proc_macro2::TokenStream> {
-    if !arguments.is_empty() {
-        return Err(syn::Error::new_spanned(arguments, "an interface takes no arguments"));
-    }
-    Ok(expand::expand(&interface::Interface::read(syn::parse2(item)?)?))
+    let deferred = match arguments.to_string().as_str() {
+        "" => false,
+        "deferred" => true,
+        _ => {
+            let problem = "an interface takes no argument but `deferred`";
+            return Err(syn::Error::new_spanned(arguments, problem));
+        }
+    };
+    Ok(expand::expand(&interface::Interface::read(syn::parse2(item)?)?, deferred))
 }

@@ -45,6 +45,16 @@ impl<'a> Consumer<'a> {
         Consumer { memory: *memory, position: 0 }
     }
 
+    /// The receiving side in place of one that has taken `position` messages and takes no more.
+    pub fn resume(memory: &RingMemory<'a>, position: u64) -> Consumer<'a> {
+        Consumer { memory: *memory, position }
+    }
+
+    /// Messages taken so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Takes the next message, but does not wake a producer that waits for room: call
     /// [`Consumer::ring`] after one or several. Fills the label, the length, and that many bytes;
     /// the badge, the rights and the reply are empty, and there are no capabilities. Whose ring it
@@ -54,6 +64,22 @@ impl<'a> Consumer<'a> {
     /// [`PopError`]; then `message` is as it was.
     #[inline]
     pub fn pop(&mut self, message: &mut Message) -> Result<(), PopError> {
+        self.pop_noted(message).map(drop)
+    }
+
+    /// The note of the next message, which stays where it is; `None` when there is none.
+    #[inline]
+    pub fn peek(&self) -> Option<u64> {
+        let slot = self.memory.slot(self.position);
+        slot.holds(self.position).then(|| slot.payload().note())
+    }
+
+    /// [`Consumer::pop`], with the word that the producer put beside the message.
+    ///
+    /// # Errors
+    /// As [`Consumer::pop`].
+    #[inline(always)]
+    pub fn pop_noted(&mut self, message: &mut Message) -> Result<u64, PopError> {
         let slot = self.memory.slot(self.position);
         if !slot.holds(self.position) {
             if !self.memory.header.producer.is_closed() {
@@ -64,10 +90,10 @@ impl<'a> Consumer<'a> {
                 return Err(PopError::Closed);
             }
         }
-        let sound = slot.read(message);
+        let note = slot.payload().read(message);
         self.position = self.position.wrapping_add(1);
         self.memory.header.taken.0.store(self.position, Site::Release.ordering());
-        if sound { Ok(()) } else { Err(PopError::Corrupt) }
+        note.ok_or(PopError::Corrupt)
     }
 
     /// Wakes the producer if it sleeps.

@@ -63,6 +63,13 @@ impl Side {
         }
     }
 
+    /// As [`Side::ring`], whatever the doorbell says.
+    pub(super) fn wake_always(&self, futex: &impl Futex) {
+        // See `wait`.
+        fence(Site::Ring.ordering());
+        self.wake(futex);
+    }
+
     #[cold]
     fn wake(&self, futex: &impl Futex) {
         // First the word, so that a side that is about to block finds it changed, then the wake for

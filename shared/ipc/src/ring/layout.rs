@@ -14,7 +14,7 @@ const DATA_WORDS: usize = MESSAGE_BYTES / size_of::<u64>();
 
 /// Fills a pair of cache lines up: the other side may write there as well, so even bytes without a
 /// meaning are atomics.
-type Filler = core::sync::atomic::AtomicU64;
+pub(super) type Filler = core::sync::atomic::AtomicU64;
 
 /// What one side tells the other, beside messages; a pair of cache lines of its own.
 #[repr(C, align(128))]
@@ -24,6 +24,14 @@ pub(super) struct Side {
     /// Not zero once this side has closed.
     pub(super) closed: AtomicU32,
     pub(super) _filler: [Filler; 15],
+}
+
+#[cfg(all(test, any(loom, shuttle)))]
+impl Side {
+    /// A side that is awake and open.
+    pub(super) fn new() -> Side {
+        Side { bell: AtomicU32::new(0), closed: AtomicU32::new(0), _filler: Default::default() }
+    }
 }
 
 /// The number of messages that the consumer has taken; a pair of cache lines of its own.
@@ -46,16 +54,24 @@ pub(super) struct Header {
 pub(super) struct Slot {
     /// One more than the position of the message that the slot holds; zero before the first.
     sequence: AtomicU64,
+    payload: Payload,
+    _filler: [Filler; 4],
+}
+
+/// What travels of a message.
+#[repr(C)]
+pub(super) struct Payload {
     label: Word,
     length: Word,
+    /// What the sending side says beside the message.
+    note: Word,
     data: [Word; DATA_WORDS],
-    _filler: [Filler; 5],
 }
 
 // Nothing in shared memory is padding.
 #[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(
-    size_of::<Slot>() == (3 + DATA_WORDS + 5) * 8
+    size_of::<Slot>() == (4 + DATA_WORDS + 4) * 8
         && size_of::<Side>() == 8 + 15 * 8
         && size_of::<Taken>() == 8 + 15 * 8
 );
@@ -64,13 +80,7 @@ impl Slot {
     /// A slot that has held nothing yet.
     #[cfg(all(test, any(loom, shuttle)))]
     pub(super) fn new() -> Slot {
-        Slot {
-            sequence: AtomicU64::new(0),
-            label: Word::new(),
-            length: Word::new(),
-            data: core::array::from_fn(|_| Word::new()),
-            _filler: Default::default(),
-        }
+        Slot { sequence: AtomicU64::new(0), payload: Payload::new(), _filler: Default::default() }
     }
 
     /// Whether the slot holds the message at `position`, and its payload may be read.
@@ -85,12 +95,32 @@ impl Slot {
         self.sequence.store(position.wrapping_add(1), Site::Publish.ordering());
     }
 
-    /// Writes the label and the first `length` bytes of `message`; the rest of the last word is
-    /// zeros, so that nothing travels that the sender did not mean to send.
+    /// The slot's message.
     #[inline(always)]
-    pub(super) fn write(&self, message: &Message, length: usize) {
+    pub(super) fn payload(&self) -> &Payload {
+        &self.payload
+    }
+}
+
+impl Payload {
+    /// Nothing yet.
+    #[cfg(all(test, any(loom, shuttle)))]
+    pub(super) fn new() -> Payload {
+        Payload {
+            label: Word::new(),
+            length: Word::new(),
+            note: Word::new(),
+            data: core::array::from_fn(|_| Word::new()),
+        }
+    }
+
+    /// Writes the label, the note and the first `length` bytes of `message`; the rest of the last
+    /// word is zeros, so that nothing travels that the sender did not mean to send.
+    #[inline(always)]
+    pub(super) fn write(&self, message: &Message, length: usize, note: u64) {
         self.label.store(message.label);
         self.length.store(length as u64);
+        self.note.store(note);
         let (words, _) = message.data.as_chunks::<8>();
         let last = length / 8;
         for (place, word) in self.data.iter().zip(words).take(last) {
@@ -102,13 +132,19 @@ impl Slot {
         }
     }
 
-    /// Copies what the slot holds to `message`, each word once; `false` if its length is beyond
-    /// [`MESSAGE_BYTES`], and then `message` is as it was. Nobody vouches for the content.
+    /// The note alone. Nobody vouches for it.
     #[inline(always)]
-    pub(super) fn read(&self, message: &mut Message) -> bool {
+    pub(super) fn note(&self) -> u64 {
+        self.note.load()
+    }
+
+    /// Copies what is there to `message`, each word once; the note, or `None` if the length is
+    /// beyond [`MESSAGE_BYTES`], and then `message` is as it was. Nobody vouches for the content.
+    #[inline(always)]
+    pub(super) fn read(&self, message: &mut Message) -> Option<u64> {
         let length = self.length.load();
         if length > MESSAGE_BYTES as u64 {
-            return false;
+            return None;
         }
         message.label = self.label.load();
         message.badge = 0;
@@ -120,7 +156,7 @@ impl Slot {
         for (place, word) in places.iter_mut().zip(&self.data).take(length.div_ceil(8) as usize) {
             *place = word.load().to_ne_bytes();
         }
-        true
+        Some(self.note.load())
     }
 }
 
@@ -212,6 +248,20 @@ impl<'a> RingMemory<'a> {
     #[inline(always)]
     pub fn capacity(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many messages the consumer says it has taken. It may lie.
+    pub fn taken(&self) -> u64 {
+        self.header.taken.0.load(Site::Reclaim.ordering())
+    }
+
+    /// The notes of the messages that lie published from `position` on.
+    pub fn notes(&self, position: u64) -> impl Iterator<Item = u64> {
+        let slots = (0..self.capacity() as u64).map(move |ahead| position.wrapping_add(ahead));
+        slots.map_while(|place| {
+            let slot = self.slot(place);
+            slot.holds(place).then(|| slot.payload().note())
+        })
     }
 
     /// The slot of the message at `position`.

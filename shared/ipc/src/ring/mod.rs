@@ -14,9 +14,13 @@
 //! - **Orderings are argued and tested**: they are listed in `ordering.rs`, argued in
 //!   `docs/ring.md`, and loom notices when any one of them is weakened. `tests/ring` runs the models.
 //!
+//! - **Answers come back through one slot** ([`AnswerMemory`]) beside the ring: each call ends exactly
+//!   once, with an answer or given up, and both sides know which.
+//!
 //! Limits: [`RING_CAPACITY`] slots; messages without capabilities. A ring is for one producer and
 //! one consumer, once: neither side can be handed on after its first message.
 
+mod answer;
 mod atomics;
 mod consumer;
 mod doorbell;
@@ -26,6 +30,7 @@ mod producer;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{AnswerMemory, Answerer, Caller, Ended};
 pub use atomics::AtomicU32;
 pub use consumer::{Consumer, PopError};
 pub use doorbell::Futex;

@@ -24,6 +24,11 @@ pub(super) enum Site {
     Close,
     /// A side loads whether the other has closed. Acquire: the other half of [`Site::Close`].
     Closed,
+    /// The server exchanges an answer's turn. Release: who reads the turn finds the answer that was
+    /// written before it.
+    Answer,
+    /// The caller loads an answer's turn. Acquire: the other half of [`Site::Answer`].
+    Learn,
     /// The fence between changing the ring and looking whether the other side sleeps. Sequentially
     /// consistent: together with [`Site::Sleep`], one of the two sides sees the other's store.
     Ring,
@@ -37,8 +42,8 @@ impl Site {
     #[inline(always)]
     const fn argued(self) -> Ordering {
         match self {
-            Site::Publish | Site::Release | Site::Close => Ordering::Release,
-            Site::Observe | Site::Reclaim | Site::Closed => Ordering::Acquire,
+            Site::Publish | Site::Release | Site::Close | Site::Answer => Ordering::Release,
+            Site::Observe | Site::Reclaim | Site::Closed | Site::Learn => Ordering::Acquire,
             Site::Ring | Site::Sleep => Ordering::SeqCst,
         }
     }

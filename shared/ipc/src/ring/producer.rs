@@ -2,7 +2,6 @@
 
 use super::doorbell::{self, Futex};
 use super::layout::RingMemory;
-use super::ordering::Site;
 use phi_abi::{MESSAGE_BYTES, Message};
 
 /// Why a message was not put into the ring.
@@ -61,6 +60,15 @@ impl<'a> Producer<'a> {
     /// [`PushError`]; then the ring is as it was.
     #[inline]
     pub fn push(&mut self, message: &Message) -> Result<(), PushError> {
+        self.push_noted(message, 0)
+    }
+
+    /// [`Producer::push`], with a word beside the message for the consumer.
+    ///
+    /// # Errors
+    /// As [`Producer::push`].
+    #[inline(always)]
+    pub fn push_noted(&mut self, message: &Message, note: u64) -> Result<(), PushError> {
         let length = message.length as usize;
         if length > MESSAGE_BYTES {
             return Err(PushError::TooLong);
@@ -75,7 +83,7 @@ impl<'a> Producer<'a> {
             self.look_for_room()?;
         }
         let slot = self.memory.slot(self.position);
-        slot.write(message, length);
+        slot.payload().write(message, length, note);
         slot.publish(self.position);
         self.position = self.position.wrapping_add(1);
         Ok(())
@@ -128,8 +136,26 @@ impl<'a> Producer<'a> {
         }
     }
 
-    fn taken_now(&self) -> u64 {
-        self.memory.header.taken.0.load(Site::Reclaim.ordering())
+    /// Whether fewer than `limit` messages lie in the ring.
+    #[inline]
+    pub fn has_room(&mut self, limit: u64) -> bool {
+        if self.used() >= limit {
+            let taken = self.taken_now();
+            if self.used_of(taken) <= self.capacity() {
+                self.taken = taken;
+            }
+        }
+        self.used() < limit
+    }
+
+    /// Messages published so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Messages that the consumer says it has taken, now.
+    pub fn taken_now(&self) -> u64 {
+        self.memory.taken()
     }
 
     /// Slots in use if `taken` messages were taken; more than there are if that is impossible.

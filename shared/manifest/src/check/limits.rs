@@ -29,18 +29,22 @@ pub(super) fn check(names: &Names<'_>, findings: &Findings) {
 
 /// The stack, the heap, and a page at least for the image's data are paid for by the memory.
 fn memory(service: &Service, findings: &Findings) {
-    let known = ["memory", "stack", "heap"].iter().all(|key| service.is_read(key));
-    let least = service.stack + service.heap + PAGE;
+    let known = ["memory", "stack", "heap", "state"].iter().all(|key| service.is_read(key));
+    let least = service.stack + service.heap + service.state + PAGE;
     if !known || service.quota.memory >= least {
         return;
     }
     let cause = format!(
-        "service `{}` has {} of memory, less than its stack of {}, its heap of {} and a page for its \
+        "service `{}` has {} of memory, less than its stack of {}, its heap of {}{} and a page for its \
          image's data",
         service.name,
         size_text(service.quota.memory),
         size_text(service.stack),
-        size_text(service.heap)
+        size_text(service.heap),
+        match service.state {
+            0 => String::new(),
+            state => format!(", its state of {}", size_text(state)),
+        }
     );
     let cure = format!("write at least `memory = \"{}\"`", size_text(least));
     findings.add(Rule::MemoryTooSmall, service.places.memory, cause, cure);
@@ -55,7 +59,8 @@ fn capabilities(service: &Service, findings: &Findings) {
         service.controls.len(),
         service.consoles.len(),
     ];
-    let count = lists.iter().sum::<usize>() + events;
+    let state = if service.state > 0 { 2 } else { 0 };
+    let count = lists.iter().sum::<usize>() + events + state;
     let name = &service.name;
     if count > START_CAPABILITIES {
         let cause = format!("service `{name}` begins with {count} capabilities");

@@ -1,10 +1,10 @@
 //! Names: what they refer to, and that a service has each once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Names;
 use crate::diagnostic::{Findings, Rule, nearest};
-use crate::entries::{EVENTS, Reference, Service, Use};
+use crate::entries::{EVENTS, HAND_OVER, Reference, STATE, Service, Use};
 use crate::read::listed;
 
 pub(super) fn check(names: &Names<'_>, findings: &Findings) {
@@ -26,6 +26,22 @@ pub(super) fn check(names: &Names<'_>, findings: &Findings) {
         repeated(service, findings);
     }
     unused_inputs(names, findings);
+    shared_disks(names, findings);
+}
+
+/// Reports disks that two services drive: their writes would go past each other.
+fn shared_disks(names: &Names<'_>, findings: &Findings) {
+    let mut drivers: BTreeMap<&str, &str> = BTreeMap::new();
+    for service in &names.manifest.services {
+        let Some(driver) = &service.driver else { continue };
+        let disk = driver.plan.device.as_str();
+        let first = *drivers.entry(disk).or_insert(&service.name);
+        if first != service.name {
+            let cause = format!("`{first}` and `{}` drive the same disk `{disk}`", service.name);
+            let cure = "name another disk, or let the clients of one use the other";
+            findings.add(Rule::SharedDisk, driver.place, cause, cure);
+        }
+    }
 }
 
 fn suggestion<'a>(
@@ -113,13 +129,16 @@ fn known_input(names: &Names<'_>, input: &Reference, title: &str, findings: &Fin
 /// that others cannot have.
 fn repeated(service: &Service, findings: &Findings) {
     let events = service.controls.first().map(|first| (EVENTS, first.place));
+    let state = (service.state > 0).then_some([STATE, HAND_OVER]);
+    let state = state.into_iter().flatten().map(|name| (name, service.places.state));
+    let own: Vec<_> = events.into_iter().chain(state).collect();
     let serves = service.serves.iter().map(|one| (one.name.as_str(), one.place));
     let uses = service.uses.iter().map(|one| (one.name.as_str(), one.place));
     let inputs = service.inputs.iter().map(|one| (one.name.as_str(), one.place));
     let consoles = service.consoles.iter().map(|one| (one.name.as_str(), one.place));
     let mut seen = BTreeSet::new();
-    for (name, place) in events.into_iter().chain(serves).chain(uses).chain(inputs).chain(consoles)
-    {
+    let given = serves.chain(uses).chain(inputs).chain(consoles);
+    for (name, place) in own.iter().copied().chain(given) {
         if seen.insert(name) {
             continue;
         }
@@ -127,6 +146,9 @@ fn repeated(service: &Service, findings: &Findings) {
         let cure = match events {
             Some((EVENTS, _)) if name == EVENTS => {
                 "rename it: with `controls`, `events` is the signal of the services' ends"
+            }
+            _ if own.iter().any(|(own, _)| *own == name) => {
+                "rename it: with `state`, the service has a region `state` and a signal `hand-over`"
             }
             _ => "rename one; a use's `interface` says what it is called at its server",
         };

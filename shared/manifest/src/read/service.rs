@@ -1,21 +1,25 @@
 //! Reading one service.
 
-use phi_abi::layout::{HEAP_SIZE, PAGE, REGIONS_OFFSET, STACK_SIZE, WINDOW_SIZE};
+use phi_abi::layout::{HEAP_SIZE, PAGE, REGIONS_OFFSET, STACK_SIZE, STATE_SIZE, WINDOW_SIZE};
 use phi_abi::{ARGUMENT_BYTES, CONSOLE_LOG, CONSOLE_TRANSCRIPT, Kind, NAME_BYTES, Rights};
 
 use super::table::{Entry, Key, Table, listed};
 use super::{SERVICE_NAME_BYTES, check_name};
 use crate::diagnostic::{Findings, Rule, nearest};
-use crate::entries::{ImageName, Interface, PRIORITY, Places, Reference, Service, Stream, Use};
-use crate::plan::{AfterRestarts, BudgetPlan, Quota, RestartPlan, RestartPolicy};
+use crate::entries::{
+    DRIVERS, Driver, ImageName, Interface, PRIORITY, Places, Reference, Service, Stream, Use,
+};
+use crate::plan::{AfterRestarts, BudgetPlan, DriverPlan, Quota, RestartPlan, RestartPolicy};
 use crate::units;
 
 const KEYS: &[Key] = &[
     Key { name: "image", example: "image = \"my-package:my-binary\"" },
+    Key { name: "driver", example: "driver = { name = \"host-disk\", disk = \"data\" }" },
     Key { name: "priority", example: "priority = 10" },
     Key { name: "memory", example: "memory = \"4 MiB\"" },
     Key { name: "stack", example: "stack = \"64 KiB\"" },
     Key { name: "heap", example: "heap = \"256 KiB\"" },
+    Key { name: "state", example: "state = \"64 KiB\"" },
     Key { name: "handles", example: "handles = 64" },
     Key { name: "regions", example: "regions = 8" },
     Key { name: "mailboxes", example: "mailboxes = 4" },
@@ -36,8 +40,14 @@ const KEYS: &[Key] = &[
 const RESTART: &[Key] = &[
     Key { name: "policy", example: "policy = \"always\"" },
     Key { name: "backoff", example: "backoff = \"10 ms\"" },
+    Key { name: "longest", example: "longest = \"1 s\"" },
     Key { name: "maximum", example: "maximum = 3" },
     Key { name: "then", example: "then = \"stop\"" },
+];
+
+const DRIVER: &[Key] = &[
+    Key { name: "name", example: "name = \"host-disk\"" },
+    Key { name: "disk", example: "disk = \"data\"" },
 ];
 
 const SERVES: &[Key] = &[Key { name: "capacity", example: "capacity = 16" }];
@@ -66,8 +76,13 @@ const CLIENT_RIGHTS: [(&str, Rights); 4] = [
 /// The streams of the machine's console.
 const STREAMS: [(&str, u64); 2] = [("transcript", CONSOLE_TRANSCRIPT), ("log", CONSOLE_LOG)];
 
-const RESTARTS: RestartPlan =
-    RestartPlan { policy: RestartPolicy::Never, backoff: 0, maximum: 0, then: AfterRestarts::Hold };
+const RESTARTS: RestartPlan = RestartPlan {
+    policy: RestartPolicy::Never,
+    backoff: 0,
+    longest: 0,
+    maximum: 0,
+    then: AfterRestarts::Hold,
+};
 
 /// Reads a service. What cannot be read is reported, and has its default.
 pub(super) fn service(entry: &Entry<'_>, findings: &Findings) -> Service {
@@ -94,21 +109,28 @@ pub(super) fn service(entry: &Entry<'_>, findings: &Findings) -> Service {
 fn from_table(entry: &Entry<'_>, table: Table<'_>) -> Service {
     let restart = restart(&table);
     let arguments = arguments(&table);
-    let image = table.required("image").and_then(|(text, place)| image(&table, text, place));
+    let driver = driver(&table);
+    let image = match table.entry("driver") {
+        None => table.required("image").and_then(|(text, place)| image(&table, text, place)),
+        Some(_) => driver.as_ref().map(|driver| ImageName::of_driver(&driver.plan.name)),
+    };
     let places = Places {
         name: entry.place,
         memory: table.place_of("memory"),
         handles: table.place_of("handles"),
         threads: table.place_of("threads"),
+        state: table.place_of("state"),
         unread: Vec::new(),
     };
     let mut service = Service {
         name: entry.name.into(),
         image: image.unwrap_or_default(),
+        driver,
         priority: table.number("priority", 0..=PRIORITY.into()).unwrap_or(10) as u8,
         quota: quota(&table),
         stack: table.whole_pages("stack", PAGE..=STACK_SIZE - PAGE).unwrap_or(64 << 10),
         heap: table.whole_pages("heap", 0..=HEAP_SIZE).unwrap_or(256 << 10),
+        state: table.whole_pages("state", 0..=STATE_SIZE).unwrap_or(0),
         budget: budget(&table),
         arguments,
         restart,
@@ -154,6 +176,26 @@ fn image(table: &Table<'_>, text: &str, place: usize) -> Option<ImageName> {
             None
         }
     }
+}
+
+/// What the key `driver` says.
+fn driver(table: &Table<'_>) -> Option<Driver> {
+    let entry = table.entry("driver")?;
+    if let Some(image) = table.entry("image") {
+        let cause = format!("{} has an image, and is a driver", table.title);
+        let cure = "remove one: a driver is part of its machine and has no image".into();
+        table.mistake(Rule::ImageAndDriver, "driver", image.place, cause, cure);
+    }
+    let inner = inner(table, "driver", &entry, DRIVER)?;
+    let (name, disk) = (inner.required("name"), inner.required("disk"));
+    if let Some((name, place)) = name.filter(|(name, _)| !DRIVERS.contains(name)) {
+        let cause = format!("`driver` of {} names none that there is: `{name}`", table.title);
+        let cure = one_of(name, DRIVERS.into_iter());
+        table.mistake(Rule::UnknownDriver, "driver", place, cause, cure);
+    }
+    let ((name, _), (disk, place)) = (name?, disk?);
+    check_name("a disk", disk, place, NAME_BYTES, table.findings);
+    Some(Driver { plan: DriverPlan { name: name.into(), device: disk.into() }, place })
 }
 
 fn budget(table: &Table<'_>) -> Option<BudgetPlan> {
@@ -205,9 +247,10 @@ fn restart(table: &Table<'_>) -> RestartPlan {
     let ends = [("hold", AfterRestarts::Hold), ("stop", AfterRestarts::Stop)];
     let then = choice(&table, "then", Rule::UnknownPolicy, &ends).unwrap_or(AfterRestarts::Hold);
     let backoff = table.time("backoff");
+    let longest = table.time("longest");
     let maximum = table.number("maximum", 1..=u32::MAX);
     let is_never = policy == Some(RestartPolicy::Never) || table.entry("policy").is_none();
-    for name in ["backoff", "maximum"] {
+    for name in ["backoff", "longest", "maximum"] {
         if let Some(entry) = table.entry(name).filter(|_| is_never) {
             let cause = format!("{} has `{name}`, but never restarts", table.title);
             let cure = format!("add `policy = \"always\"`, or remove `{name}`");
@@ -218,6 +261,7 @@ fn restart(table: &Table<'_>) -> RestartPlan {
         Some(RestartPolicy::Always) => RestartPlan {
             policy: RestartPolicy::Always,
             backoff: backoff.unwrap_or(10_000_000),
+            longest: longest.unwrap_or(10_000_000_000),
             maximum: maximum.unwrap_or(3),
             then,
         },

@@ -37,7 +37,7 @@ sort = { from = "server", rights = ["send", "call", "derive", "transfer"] }
 [service.server]
 image = "sample:server"
 priority = 8
-restart = { policy = "always", backoff = "2 s", maximum = 9, then = "stop" }
+restart = { policy = "always", backoff = "2 s", longest = "60 s", maximum = 9, then = "stop" }
 serves = { sort = { capacity = 3 }, count = {} }
 uses = { back = { from = "client", interface = "answers", rights = ["send"] } }
 
@@ -78,6 +78,6 @@ pub fn bundle() -> (Vec<u8>, Plan) {
     let mut plan = plan();
     let images: Vec<RelocatedImage> =
         plan.services.iter().map(|service| image(service.window)).collect();
-    let bytes = builder::build(&mut plan, &images, &INPUTS);
+    let bytes = builder::build(&mut plan, &images, &[], &INPUTS);
     (bytes, plan)
 }

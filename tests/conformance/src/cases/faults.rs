@@ -38,6 +38,8 @@ cases!("faults":
     messages_in_read_only_memory,
     messages_that_begin_in_mapped_memory_only,
     messages_that_wait_for_memory_taken_away,
+    calls_that_wait_for_memory_taken_away,
+    calls_to_who_waits_from_mapped_memory_only,
     messages_may_lie_anywhere,
     others_go_on,
 );
@@ -263,6 +265,31 @@ fn messages_that_wait_for_memory_taken_away(play: &Play) -> Step {
     play.begin_last(SUBJECT, Number::Send, &[own])?;
     let state = play.ended(SUBJECT)?;
     is_fault("receive", state, FaultKind::BadArgument, address)
+}
+
+fn calls_that_wait_for_memory_taken_away(play: &Play) -> Step {
+    // As above, where the message goes straight from one to the other.
+    let second = play.thread(SUBJECT)?;
+    let own = mailbox(play, SUBJECT, 1)?;
+    let (handle, address) = mapped(play, SUBJECT, PAGE)?;
+    play.begin_at(second, Number::Receive, &[own, FOREVER], address)?;
+    play.value(SUBJECT, Number::RegionUnmap, &[handle])?;
+    play.draft_label(SUBJECT, 1)?;
+    play.begin_last(SUBJECT, Number::Call, &[own, FOREVER])?;
+    let state = play.ended(SUBJECT)?;
+    is_fault("receive", state, FaultKind::BadArgument, address)
+}
+
+fn calls_to_who_waits_from_mapped_memory_only(play: &Play) -> Step {
+    for bytes in [8, 24, 32, 90] {
+        let second = play.thread(SUBJECT)?;
+        let own = mailbox(play, SUBJECT, 1)?;
+        let (_, address) = mapped(play, SUBJECT, PAGE)?;
+        play.begin_at(second, Number::Receive, &[own, FOREVER], address)?;
+        let at = edge(play, bytes)?;
+        play.faults_at(SUBJECT, Number::Call, &[own, FOREVER], at)?;
+    }
+    Ok(())
 }
 
 fn messages_may_lie_anywhere(play: &Play) -> Step {

@@ -3,6 +3,7 @@
 use super::{CLIENT, cases, copied, mailbox, moved, served, serving, word};
 use crate::expect::{Step, equal, holds};
 use crate::play::{LIMIT, PARTNER, Play, SUBJECT, WITNESS};
+use alloc::vec::Vec;
 use phi_abi::{
     Error, FOREVER, FaultKind, Handle, MESSAGE_BYTES, MESSAGE_GRANTS, Message, Number, Rights,
 };
@@ -14,6 +15,7 @@ cases!("messages":
     messages_longer_than_the_limit_fault,
     messages_with_too_many_capabilities_fault,
     messages_arrive_in_order,
+    a_call_comes_after_what_its_thread_has_sent,
     sends_do_not_wait,
     a_full_mailbox_takes_no_send,
     a_full_mailbox_takes_calls,
@@ -156,6 +158,37 @@ fn messages_arrive_in_order(play: &Play) -> Step {
     equal("answer", play.letter(SUBJECT)?.label, 12)?;
     play.finishes(WITNESS, Ok(0))?;
     equal("answer", play.letter(WITNESS)?.label, 14)
+}
+
+fn a_call_comes_after_what_its_thread_has_sent(play: &Play) -> Step {
+    let (server, client) = served(play)?;
+    let other = play.copy(PARTNER, server, CLIENT, WITNESS)?;
+    // As many as it takes for a machine to know that this one sends often.
+    for label in 10..16 {
+        play.draft_label(SUBJECT, label)?;
+        play.value(SUBJECT, Number::Send, &[client])?;
+        equal("label", play.receive(PARTNER, server)?.label, label)?;
+    }
+    play.draft_label(WITNESS, 1)?;
+    play.value(WITNESS, Number::Send, &[other])?;
+    play.draft_label(SUBJECT, 2)?;
+    play.value(SUBJECT, Number::Send, &[client])?;
+    play.draft_label(SUBJECT, 3)?;
+    play.begin(SUBJECT, Number::Call, &[client, FOREVER])?;
+    play.draft_label(WITNESS, 4)?;
+    play.value(WITNESS, Number::Send, &[other])?;
+    let mut before = Vec::new();
+    for _ in 0..4 {
+        let message = play.receive(PARTNER, server)?;
+        if message.label == 3 {
+            holds("what was sent has come", before.contains(&2))?;
+            play.reply(PARTNER, message.reply, 5)?;
+        }
+        before.push(message.label);
+    }
+    before.sort_unstable();
+    holds("all have come once", before == [1, 2, 3, 4])?;
+    play.finishes(SUBJECT, Ok(0))
 }
 
 fn sends_do_not_wait(play: &Play) -> Step {

@@ -20,6 +20,8 @@ impl Model {
                 Target::Plan => (Kind::Region, self.plan_region(), 0),
                 Target::Events => (Kind::Signal, domain, 0),
                 Target::Console(stream) => (Kind::Console, 0, stream),
+                // No plan of the model's has them.
+                Target::State | Target::HandOver => continue,
             };
             let rights = Rights::from_bits_retain(planned.rights) & kind.rights();
             let made = Capability::new(kind, rights, object, Place::Table(domain));

@@ -2,6 +2,8 @@
 
 use super::plain::RawMemory;
 use super::*;
+use crate::ring::layout::Header;
+use core::mem::offset_of;
 use core::sync::atomic::AtomicU64;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -28,12 +30,50 @@ impl Futex for NoFutex {
     fn wake(&self, _word: &AtomicU32) {}
 }
 
-/// The words of a ring's memory.
+/// The words of a ring's memory. Those of two halves are used by halves, as the ring does: mixed sizes
+/// are nothing that Rust has a meaning for.
+struct Words<'a>(&'a [AtomicU64]);
+
+impl Words<'_> {
+    /// The word that `place` is modulo the words, in halves if it is one of those.
+    #[allow(unsafe_code)]
+    fn at(&self, place: usize) -> Result<&AtomicU64, &[AtomicU32; 2]> {
+        let place = place % self.0.len();
+        let word = &self.0[place];
+        let sides = [offset_of!(Header, consumer), offset_of!(Header, producer)];
+        if sides.contains(&(place * size_of::<AtomicU64>())) {
+            // SAFETY: as large, and aligned for both; bell and closed lie there.
+            return Err(unsafe { &*core::ptr::from_ref(word).cast() });
+        }
+        Ok(word)
+    }
+
+    fn load(&self, place: usize) -> u64 {
+        match self.at(place) {
+            Ok(word) => word.load(Ordering::Relaxed),
+            Err(halves) => {
+                let [low, high] = halves.each_ref().map(|half| half.load(Ordering::Relaxed));
+                u64::from(low) | u64::from(high) << 32
+            }
+        }
+    }
+
+    fn store(&self, place: usize, value: u64) {
+        match self.at(place) {
+            Ok(word) => word.store(value, Ordering::Relaxed),
+            Err([low, high]) => {
+                low.store(value as u32, Ordering::Relaxed);
+                high.store((value >> 32) as u32, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 #[allow(unsafe_code)]
-fn words(storage: &RawMemory) -> &[AtomicU64] {
+fn words(storage: &RawMemory) -> Words<'_> {
     let count = storage.layout.size() / size_of::<AtomicU64>();
     // SAFETY: the storage is that large, aligned beyond a word, zeroed, and shared as atomics only.
-    unsafe { core::slice::from_raw_parts(storage.start.cast().as_ptr(), count) }
+    Words(unsafe { core::slice::from_raw_parts(storage.start.cast().as_ptr(), count) })
 }
 
 /// Values that a hostile side would try, and any other.
@@ -91,11 +131,10 @@ proptest! {
                 Step::WaitForRoom => producer.wait(&NoFutex, 3),
                 Step::WaitForMessage => consumer.wait(&NoFutex, 3),
                 Step::Scribble(place, value) => {
-                    words[place % words.len()].store(value, Ordering::Relaxed);
+                    words.store(place, value);
                 }
                 Step::Copy(to, from) => {
-                    let value = words[from % words.len()].load(Ordering::Relaxed);
-                    words[to % words.len()].store(value, Ordering::Relaxed);
+                    words.store(to, words.load(from));
                 }
             }
         }
@@ -111,7 +150,7 @@ proptest! {
         let hostile = words(&hostile);
         let mut received = Message::EMPTY;
         for (label, (place, value)) in scribbles.into_iter().enumerate() {
-            hostile[place % hostile.len()].store(value, Ordering::Relaxed);
+            hostile.store(place, value);
             let _ = victim.receive(&mut received, &NoFutex);
             let sent = message(label as u64, 64);
             prop_assert_eq!(producer.send(&sent, &NoFutex), Ok(()));
@@ -129,7 +168,7 @@ fn an_impossible_length_costs_one_message() {
     assert_eq!(producer.push(&message(1, 8)), Ok(()));
     assert_eq!(producer.push(&message(2, 8)), Ok(()));
     // The length of the first slot: after the header (384 bytes), the sequence and the label.
-    words(&storage)[384 / 8 + 2].store(65, Ordering::Relaxed);
+    words(&storage).0[384 / 8 + 2].store(65, Ordering::Relaxed);
     let mut received = Message::EMPTY;
     assert_eq!(consumer.pop(&mut received), Err(PopError::Corrupt));
     assert_eq!(consumer.pop(&mut received), Ok(()));
@@ -144,7 +183,7 @@ fn an_impossible_count_is_told_and_a_count_that_falls_back_is_only_full() {
     for label in 0..2 {
         assert_eq!(producer.push(&message(label, 8)), Ok(()));
     }
-    let taken = &words(&storage)[0];
+    let taken = &words(&storage).0[0];
     for impossible in [3, u64::MAX, 1 << 63] {
         taken.store(impossible, Ordering::Relaxed);
         assert_eq!(producer.push(&message(2, 8)), Err(PushError::Corrupt));
@@ -168,7 +207,7 @@ fn scribbling_at_the_same_time_harms_nobody() {
     let done = core::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let words = words(&storage);
+            let Words(words) = words(&storage);
             let mut random = 1u64;
             while !done.load(Ordering::Relaxed) {
                 random ^= random << 13;

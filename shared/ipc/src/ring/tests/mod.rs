@@ -2,7 +2,11 @@
 //! shuttle, which `tests/ring` builds.
 
 #[cfg(not(any(loom, shuttle)))]
+mod answers;
+#[cfg(not(any(loom, shuttle)))]
 mod hostile;
+#[cfg(loom)]
+mod loom_answers;
 #[cfg(loom)]
 mod loom_models;
 #[cfg(not(any(loom, shuttle)))]

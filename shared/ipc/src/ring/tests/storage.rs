@@ -2,7 +2,7 @@
 
 use super::super::RingMemory;
 use super::super::layout::{Header, Side, Slot, Taken};
-use crate::ring::atomics::{AtomicU32, AtomicU64};
+use crate::ring::atomics::AtomicU64;
 use std::boxed::Box;
 
 /// The memory of one ring. The models' atomics must be made one by one, in the model.
@@ -14,15 +14,10 @@ pub(super) struct Storage {
 impl Storage {
     /// Memory for an empty ring.
     pub(super) fn new(capacity: usize) -> Storage {
-        let side = || Side {
-            bell: AtomicU32::new(0),
-            closed: AtomicU32::new(0),
-            _filler: Default::default(),
-        };
         let header = Header {
             taken: Taken(AtomicU64::new(0), Default::default()),
-            consumer: side(),
-            producer: side(),
+            consumer: Side::new(),
+            producer: Side::new(),
         };
         Storage { header, slots: (0..capacity).map(|_| Slot::new()).collect() }
     }

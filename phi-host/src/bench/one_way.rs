@@ -1,0 +1,126 @@
+//! A call and its answer on bare metal, each alone, beside seL4's figures.
+
+use super::{BenchError, Distribution};
+use crate::table::{Align, Table};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// What seL4 takes for messages of `words` words between address spaces, in instructions.
+struct Peer {
+    words: &'static str,
+    /// Bytes of our messages beside it.
+    bytes: u64,
+    call: u64,
+    answer: u64,
+}
+
+/// sel4bench, application `ipc`, on x86_64, in the same emulator with the same options; all samples of a
+/// figure are equal. It leaves out what reading the counter takes; ours is not left out.
+const SEL4: [Peer; 2] = [
+    Peer { words: "0 words, fast path", bytes: 0, call: 188, answer: 215 },
+    // From five words on it takes its slow path.
+    Peer { words: "10 words, slow path", bytes: 64, call: 867, answer: 795 },
+];
+
+/// One size of messages.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Size {
+    bytes: u64,
+    call: Distribution,
+    answer: Distribution,
+}
+
+/// The manifest of the system that measures, below the project's folder.
+pub fn system(project: &Path) -> PathBuf {
+    project.join("tests/benchmark/one-way.toml")
+}
+
+/// What the system printed.
+///
+/// # Errors
+/// It is no measurement.
+pub fn sizes(output: &[u8]) -> Result<Vec<Size>, BenchError> {
+    let broken = || BenchError::Output(String::from_utf8_lossy(output).into_owned());
+    let value: Value = serde_json::from_slice(output).map_err(|_| broken())?;
+    let sizes = value.get("sizes").and_then(Value::as_array).ok_or_else(broken)?;
+    let size = |value: &Value| {
+        let distribution = |name: &str| Distribution::from_json(value.get(name)?, 1.0);
+        let bytes = value.get("bytes")?.as_u64()?;
+        Some(Size { bytes, call: distribution("call")?, answer: distribution("answer")? })
+    };
+    let sizes: Option<Vec<Size>> = sizes.iter().map(size).collect();
+    sizes.filter(|sizes| !sizes.is_empty()).ok_or_else(broken)
+}
+
+fn peer(bytes: u64) -> Option<&'static Peer> {
+    SEL4.iter().find(|peer| peer.bytes == bytes)
+}
+
+/// As a JSON array.
+pub fn json(sizes: &[Size]) -> Value {
+    let peer = |bytes| {
+        let Peer { words, call, answer, .. } = peer(bytes)?;
+        Some(json!({ "message": words, "call": call, "answer": answer }))
+    };
+    let size = |Size { bytes, call, answer }: &Size| {
+        json!({
+            "bytes": bytes,
+            "call": call.json(),
+            "answer": answer.json(),
+            "sel4": peer(*bytes),
+        })
+    };
+    sizes.iter().map(size).collect()
+}
+
+/// As a table.
+pub fn table(sizes: &[Size]) -> String {
+    let mut table = Table::new([
+        ("bytes", Align::Right),
+        ("call p50", Align::Right),
+        ("p99", Align::Right),
+        ("answer p50", Align::Right),
+        ("p99", Align::Right),
+        ("seL4", Align::Left),
+        ("call", Align::Right),
+        ("answer", Align::Right),
+    ]);
+    for Size { bytes, call, answer } in sizes {
+        let [call, call_most] = [call.p50, call.p99].map(|count| format!("{count:.0}"));
+        let [answer, answer_most] = [answer.p50, answer.p99].map(|count| format!("{count:.0}"));
+        let (words, peer_call, peer_answer) = match peer(*bytes) {
+            Some(peer) => (peer.words.into(), peer.call.to_string(), peer.answer.to_string()),
+            None => ("–".into(), "–".into(), "–".into()),
+        };
+        let ours = [bytes.to_string(), call, call_most, answer, answer_most];
+        let [bytes, call, call_most, answer, answer_most] = ours;
+        table.push([bytes, call, call_most, answer, answer_most, words, peer_call, peer_answer]);
+    }
+    format!("{table}Instructions, one way, between two address spaces.\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_stand_beside_their_peers() {
+        let output = br#"{"sizes":[{"bytes":0,"call":{"min":1,"p50":2,"p99":3},
+            "answer":{"min":4,"p50":5,"p99":6}},{"bytes":8,"call":{"min":1,"p50":7,"p99":3},
+            "answer":{"min":4,"p50":5,"p99":6}}]}"#;
+        let sizes = sizes(output).unwrap();
+        assert_eq!((sizes[0].call.p50, sizes[1].call.p50, sizes[0].answer.p99), (2.0, 7.0, 6.0));
+        let json = json(&sizes);
+        assert_eq!(json[0]["sel4"]["call"], 188);
+        assert!(json[1]["sel4"].is_null());
+        let table = table(&sizes);
+        assert!(table.lines().any(|line| line.contains("215") && line.contains("fast path")));
+    }
+
+    #[test]
+    fn anything_else_is_no_measurement() {
+        for output in [&b"{}"[..], b"panic", b"{\"sizes\":[]}", b"{\"sizes\":[{\"bytes\":0}]}"] {
+            assert!(sizes(output).is_err());
+        }
+    }
+}

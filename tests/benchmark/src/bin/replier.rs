@@ -1,0 +1,4 @@
+//! The image of `replier`.
+#![no_std]
+#![no_main]
+phi_rt::image!(phi_benchmark::one_way::replier);

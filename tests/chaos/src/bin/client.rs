@@ -1,0 +1,4 @@
+//! The image of `client`.
+#![no_std]
+#![no_main]
+phi_rt::image!(phi_chaos::client);

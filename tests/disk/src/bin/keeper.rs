@@ -1,0 +1,4 @@
+//! The image of `keeper`.
+#![no_std]
+#![no_main]
+phi_rt::image!(phi_disk_tests::keeper::main);
