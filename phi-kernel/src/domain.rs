@@ -67,11 +67,11 @@ impl Domain {
         content: &Content,
         frames: &mut FrameAllocator,
     ) -> Result<(), MachineError> {
-        if plan.driver.is_some() {
-            // This machine has no drivers of its own yet.
+        let image = plan.image(start.image).ok_or(MachineError)?;
+        if image.segments.is_empty() {
+            // A driver that is part of another machine.
             return Err(MachineError);
         }
-        let image = plan.image(start.image).ok_or(MachineError)?;
         for segment in &image.segments {
             self.add_segment(segment, content, frames)?;
         }

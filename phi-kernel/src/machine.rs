@@ -258,4 +258,8 @@ impl Machine for Metal {
             }
         }
     }
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
+    }
 }

@@ -282,4 +282,8 @@ impl<S: Services> Machine for SimMachine<S> {
         }
         self.events.push(Event::Written(stream, bytes.to_vec()));
     }
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
+    }
 }

@@ -196,6 +196,7 @@ fn service(roles: &[Role], index: usize, random: &mut Random) -> ServicePlan {
         stack: PAGE,
         heap: PAGE,
         arguments: String::new(),
+        unprotected_dma: false,
         quota,
         priority: if index == 0 { 12 } else { 9 + random.below(3) as u8 },
         budget: (any && random.once_in(4)).then_some(budget),

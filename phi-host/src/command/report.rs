@@ -53,6 +53,7 @@ fn kind(target: Target) -> Kind {
         Target::Input(_) | Target::Plan | Target::State => Kind::Region,
         Target::Events | Target::HandOver => Kind::Signal,
         Target::Console(_) => Kind::Console,
+        Target::Hardware => Kind::Hardware,
     }
 }
 
@@ -74,6 +75,7 @@ fn target(plan: &Plan, target: Target) -> String {
         Target::Events => "ends of its services".into(),
         Target::State => "its state".into(),
         Target::HandOver => "its request to hand over".into(),
+        Target::Hardware => "the machine's devices".into(),
         Target::Console(CONSOLE_TRANSCRIPT) => "transcript".into(),
         Target::Console(CONSOLE_LOG) => "log".into(),
         Target::Console(stream) => format!("stream number {stream}"),

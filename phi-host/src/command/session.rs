@@ -190,13 +190,14 @@ impl Tracing {
     }
 }
 
-/// Refuses a system with a driver that belongs to Linux: no other machine has it.
+/// Refuses a system with a driver that only Linux has.
 ///
 /// # Errors
 /// A mistake, with the driver's name.
 pub fn without_host_drivers(bundle: &Bundle<'_>) -> Result<(), Failure> {
     let services = &bundle.plan().services;
-    let driver = services.iter().find_map(|service| Some((service, service.driver.as_ref()?)));
+    let mut lacking = services.iter().filter(|service| service.image.segments.is_empty());
+    let driver = lacking.find_map(|service| Some((service, service.driver.as_ref()?)));
     driver.map_or(Ok(()), |(service, driver)| {
         let what = format!("`{}` is a driver of the Linux machine alone", driver.name);
         Err(Failure::new(Kind::Mistake, what)

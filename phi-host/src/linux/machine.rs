@@ -484,7 +484,8 @@ impl Machine for LinuxMachine<'_> {
         content: Content,
     ) -> Result<(), MachineError> {
         let region = match content {
-            Content::Zero => Region::zeroed(span),
+            // Linux hands out no physical addresses.
+            Content::Zero | Content::Pinned => Region::zeroed(span),
             Content::Plan => Region::constant(span, self.bundle.plan_bytes()),
             Content::Input(number) => {
                 Region::constant(span, self.bundle.input(usize::from(number)))
@@ -540,6 +541,10 @@ impl Machine for LinuxMachine<'_> {
         {
             self.console_failure = Some(error);
         }
+    }
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
     }
 }
 

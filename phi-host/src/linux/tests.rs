@@ -84,6 +84,7 @@ fn plan() -> ServicePlan {
         stack: 4 * PAGE,
         heap: 0,
         arguments: String::new(),
+        unprotected_dma: false,
         quota: Quota {
             memory: 1 << 20,
             handles: 1,

@@ -87,7 +87,10 @@ impl Witness {
                 | Number::RegionCreate
                 | Number::MailboxCreate
                 | Number::SignalCreate
-                | Number::ThreadCreate,
+                | Number::ThreadCreate
+                | Number::DeviceRegion
+                | Number::IrqCreate
+                | Number::DmaSpaceCreate,
             ) if status == 0 => {
                 capability!("capability_make", kernel, domain, slot, Handle(value));
             }

@@ -242,6 +242,7 @@ mod tests {
             stack: 0,
             heap: 0,
             arguments: String::new(),
+            unprotected_dma: false,
             quota,
             priority: 0,
             budget: None,

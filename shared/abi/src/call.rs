@@ -63,8 +63,9 @@ calls! {
     /// Makes an object: a badge and rights of the server's, reached through its mailbox. Value: the
     /// handle.
     4 ObjectMint "object_mint" ("mailbox", "badge", "rights") false false;
-    /// Makes a region of zeroed memory, paid for by the caller's quota. Value: the handle.
-    5 RegionCreate "region_create" ("length") false false;
+    /// Makes a region of zeroed memory, paid for by the caller's quota. `flags`: [`crate::REGION_PINNED`].
+    /// Value: the handle.
+    5 RegionCreate "region_create" ("length", "flags") false false;
     /// Maps a region at its place, with READ or READ and WRITE. Value: the address.
     6 RegionMap "region_map" ("handle", "rights") false false;
     /// Takes a region out of the caller's address space. Value: 0.
@@ -114,6 +115,21 @@ calls! {
     27 ClockRead "clock_read" () false false;
     /// Writes the message's bytes to the debug console. Value: 0.
     28 ConsoleWrite "console_write" ("console") true false;
+    /// Makes a region of a device's memory: whole pages at a physical address. `caching`: a
+    /// [`crate::Caching`]. Value: the handle.
+    29 DeviceRegion "device_region" ("hardware", "physical", "length", "caching") false false;
+    /// Makes a source of interrupts: a [`crate::IrqSource`]. Value: the handle.
+    30 IrqCreate "irq_create" ("hardware", "source") false false;
+    /// Has each interrupt set bits of a signal, and lets interrupts come. Value: 0.
+    31 IrqBind "irq_bind" ("irq", "signal", "bits") false false;
+    /// Lets the next interrupt come. Value: how many came since the last acknowledgement.
+    32 IrqAcknowledge "irq_acknowledge" ("irq") false false;
+    /// Makes the space of what a device can reach, with nothing in it. Value: the handle.
+    33 DmaSpaceCreate "dma_space_create" ("hardware", "requester") false false;
+    /// Lets a device reach a region, with READ or READ and WRITE. Value: the device's address of it.
+    34 DmaMap "dma_map" ("space", "region", "rights") false false;
+    /// Takes a region out of a device's reach. Value: 0.
+    35 DmaUnmap "dma_unmap" ("space", "region") false false;
 }
 
 impl Number {

@@ -36,11 +36,13 @@ pub enum FaultKind {
     Killed = 14,
     /// The machine could not give it what its plan promises.
     Machine = 15,
+    /// A device that it drives reached for memory that is not mapped for it; the address is the device's.
+    Dma = 16,
 }
 
 impl FaultKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [FaultKind; 15] = [
+    pub const ALL: [FaultKind; 16] = [
         FaultKind::Read,
         FaultKind::Write,
         FaultKind::Execute,
@@ -56,6 +58,7 @@ impl FaultKind {
         FaultKind::BadCall,
         FaultKind::Killed,
         FaultKind::Machine,
+        FaultKind::Dma,
     ];
 
     /// The kind with this number.
@@ -81,6 +84,7 @@ impl FaultKind {
             FaultKind::BadCall => "unknown call",
             FaultKind::Killed => "killed from outside",
             FaultKind::Machine => "the machine could not provide what the plan promises",
+            FaultKind::Dma => "access of its device to memory not mapped for that",
         }
     }
 }

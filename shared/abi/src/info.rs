@@ -33,9 +33,10 @@ pub struct CapabilityInfo {
     pub rights: Rights,
     /// The version of its lineage that it was made under.
     pub version: u64,
-    /// Regions: the address of its place. Otherwise 0.
+    /// Regions: the address of its place. Interrupts: where their message goes. Hardware: the physical
+    /// address of what the firmware says of it. Otherwise 0.
     pub address: u64,
-    /// Regions: bytes. Mailboxes: capacity. Otherwise 0.
+    /// Regions: bytes. Mailboxes: capacity. Interrupts: their message. Otherwise 0.
     pub length: u64,
     /// How many revocable derivations it is away from what the plan or a create call made.
     pub depth: u64,

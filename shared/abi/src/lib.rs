@@ -18,6 +18,7 @@
 #![no_std]
 
 mod call;
+mod device;
 mod fault;
 mod handle;
 mod info;
@@ -28,6 +29,7 @@ mod start;
 mod status;
 
 pub use call::{CALLS, CallDescription, CallFunction, CallTable, Number};
+pub use device::{Caching, IrqSource, REGION_PINNED};
 pub use fault::{Fault, FaultKind};
 pub use handle::Handle;
 pub use info::{
@@ -41,7 +43,7 @@ pub use start::{
 pub use status::{Blame, Error, Outcome};
 
 /// Version of this interface. A machine refuses an image built for another one.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The status with which a service ends that has handed its state over to its next generation.
 pub const STATUS_HANDED_OVER: u8 = 75;

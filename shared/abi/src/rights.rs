@@ -22,11 +22,17 @@ pub enum Kind {
     Object = 7,
     /// The machine's write-only debug console; the badge selects the stream.
     Console = 8,
+    /// A source of interrupts.
+    Irq = 9,
+    /// What one device of the machine can reach of memory.
+    DmaSpace = 10,
+    /// The machine's devices: from it the capabilities to single ones are made.
+    Hardware = 11,
 }
 
 impl Kind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Region,
         Kind::Mailbox,
         Kind::Signal,
@@ -35,6 +41,9 @@ impl Kind {
         Kind::Thread,
         Kind::Object,
         Kind::Console,
+        Kind::Irq,
+        Kind::DmaSpace,
+        Kind::Hardware,
     ];
 
     /// The kind with this number.
@@ -51,7 +60,9 @@ impl Kind {
             Kind::Signal => shared.union(Rights::NOTIFY).union(Rights::WAIT),
             Kind::Reply => Rights::TRANSFER,
             Kind::Domain => shared.union(Rights::START).union(Rights::STOP).union(Rights::INSPECT),
-            Kind::Thread => shared.union(Rights::CONTROL),
+            Kind::Thread | Kind::Irq | Kind::DmaSpace | Kind::Hardware => {
+                shared.union(Rights::CONTROL)
+            }
             Kind::Object => {
                 shared.union(Rights::SEND).union(Rights::CALL).union(Rights::OBJECT_ALL)
             }
@@ -70,6 +81,9 @@ impl Kind {
             Kind::Thread => "thread",
             Kind::Object => "object",
             Kind::Console => "console",
+            Kind::Irq => "irq",
+            Kind::DmaSpace => "dma-space",
+            Kind::Hardware => "hardware",
         }
     }
 }
@@ -105,7 +119,8 @@ bitflags! {
         const STOP = 1 << 10;
         /// Read a domain's state and statistics.
         const INSPECT = 1 << 11;
-        /// Change a thread's priority.
+        /// Change a thread's priority; use an interrupt or a DMA space; make these from the machine's
+        /// devices.
         const CONTROL = 1 << 12;
         /// The first of the 16 rights that a server defines for its own objects.
         const OBJECT_FIRST = 1 << 16;

@@ -17,11 +17,16 @@ impl Origin {
     pub const ROOT: Origin = Origin { lineage: NONE, version: 0 };
 }
 
-/// The pages that are mapped in the holder's address space through a capability to a region.
+/// The pages that are mapped through a capability to a region, in the holder's address space or for a
+/// device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
-    /// READ, or READ and WRITE; empty while nothing is mapped.
+    /// READ, or READ and WRITE; empty while nothing is mapped in the address space.
     pub access: Rights,
+    /// What the device may do; empty while nothing is mapped for one.
+    pub dma: Rights,
+    /// The device's DMA space, or [`NONE`].
+    pub space: u32,
     /// Whether the capability is a loan, mapped by its arrival and until its end.
     pub loan: bool,
     /// Address of the first page.
@@ -32,12 +37,33 @@ pub struct Mapping {
 
 impl Mapping {
     /// Nothing mapped.
-    pub const NONE: Mapping =
-        Mapping { access: Rights::empty(), loan: false, address: 0, length: 0 };
+    pub const NONE: Mapping = Mapping {
+        access: Rights::empty(),
+        dma: Rights::empty(),
+        space: NONE,
+        loan: false,
+        address: 0,
+        length: 0,
+    };
+
+    /// What is left without the address space's part. A loan keeps its range: it still says what may be
+    /// lent on.
+    pub fn without_access(self) -> Mapping {
+        Mapping { access: Rights::empty(), ..self }.or_none()
+    }
+
+    /// What is left without the device's part.
+    pub fn without_dma(self) -> Mapping {
+        Mapping { dma: Rights::empty(), space: NONE, ..self }.or_none()
+    }
+
+    fn or_none(self) -> Mapping {
+        if self.is_listed() { self } else { Mapping::NONE }
+    }
 
     /// Whether a revocation must find it at once: pages are mapped, or the call that lends them lasts.
     pub(crate) fn is_listed(&self) -> bool {
-        self.loan || !self.access.is_empty()
+        self.loan || !self.access.is_empty() || self.space != NONE
     }
 }
 

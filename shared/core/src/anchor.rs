@@ -8,6 +8,8 @@ pub(crate) enum Counted {
     Region(u32),
     Mailbox(u32),
     Signal(u32),
+    Irq(u32),
+    DmaSpace(u32),
 }
 
 /// How objects of all kinds share one range of anchors, kind by kind.
@@ -15,17 +17,19 @@ pub(crate) enum Counted {
 pub(crate) struct Anchors {
     mailboxes: u32,
     signals: u32,
+    irqs: u32,
+    dma_spaces: u32,
     domains: u32,
     threads: u32,
     console: u32,
+    hardware: u32,
     replies: u32,
 }
 
 impl Anchors {
     pub(crate) fn new(
-        regions: u32,
-        mailboxes: u32,
-        signals: u32,
+        [regions, mailboxes, signals]: [u32; 3],
+        [irqs, dma_spaces]: [u32; 2],
         domains: u32,
         threads: u32,
     ) -> Anchors {
@@ -38,9 +42,12 @@ impl Anchors {
         Anchors {
             mailboxes: next(mailboxes),
             signals: next(signals),
+            irqs: next(irqs),
+            dma_spaces: next(dma_spaces),
             domains: next(domains),
             threads: next(threads),
             console: next(1),
+            hardware: next(1),
             // Behind all others: there is one reply to a thread at most.
             replies: next(threads),
         }
@@ -65,6 +72,9 @@ impl Anchors {
             Kind::Thread => self.threads + object,
             Kind::Reply => self.replies + object,
             Kind::Console => self.console,
+            Kind::Irq => self.irqs + object,
+            Kind::DmaSpace => self.dma_spaces + object,
+            Kind::Hardware => self.hardware,
         }
     }
 
@@ -73,8 +83,12 @@ impl Anchors {
             Some(Counted::Region(anchor))
         } else if anchor < self.signals {
             Some(Counted::Mailbox(anchor - self.mailboxes))
-        } else if anchor < self.domains {
+        } else if anchor < self.irqs {
             Some(Counted::Signal(anchor - self.signals))
+        } else if anchor < self.dma_spaces {
+            Some(Counted::Irq(anchor - self.irqs))
+        } else if anchor < self.domains {
+            Some(Counted::DmaSpace(anchor - self.dma_spaces))
         } else {
             None
         }

@@ -1,6 +1,7 @@
 //! From a plan to a running `init`.
 
 use crate::anchor::Anchors;
+use crate::device::{DMA_SPACES, DmaSpace, IRQS, Irq};
 use crate::object::{Activity, Counts, Domain, Thread, Way};
 use crate::{Content, Frame, Image, Kernel, Machine, RegionIndex, Span};
 use alloc::boxed::Box;
@@ -59,6 +60,8 @@ struct Sizes {
     messages: u32,
     signals: u32,
     threads: u32,
+    /// Sources of interrupts, and DMA spaces.
+    devices: [u32; 2],
 }
 
 impl Sizes {
@@ -77,6 +80,7 @@ impl Sizes {
             messages: sum("messages", POOL, capacities.sum(), |quota| quota.messages)?,
             signals: sum("signals", POOL, 2 * plan.services.len(), |quota| quota.signals)?,
             threads: sum("threads", THREADS, 0, |quota| quota.threads)?,
+            devices: if plan.has_hardware() { [IRQS, DMA_SPACES] } else { [0; 2] },
         })
     }
 }
@@ -113,6 +117,7 @@ fn domain(service: &ServicePlan, parts: &mut Parts) -> Domain {
         priority: service.priority,
         supervisor: service.supervisor,
         capabilities: service.capabilities.clone().into(),
+        unprotected_dma: service.unprotected_dma,
         threads: part(&mut parts.threads, service.quota.threads),
         regions: part(&mut parts.regions, service.quota.regions),
         mailboxes: part(&mut parts.mailboxes, service.quota.mailboxes),
@@ -148,8 +153,9 @@ impl<M: Machine> Kernel<M> {
         };
         let domains: Box<[Domain]> =
             plan.services.iter().map(|service| domain(service, &mut parts)).collect();
-        let Sizes { regions, mailboxes, messages, signals, threads } = sizes;
-        let anchors = Anchors::new(regions, mailboxes, signals, domains.len() as u32, threads);
+        let Sizes { regions, mailboxes, messages, signals, threads, devices } = sizes;
+        let counts = [regions, mailboxes, signals];
+        let anchors = Anchors::new(counts, devices, domains.len() as u32, threads);
         let spaces: Vec<SpaceSize> = domains
             .iter()
             .map(|domain| SpaceSize {
@@ -167,6 +173,8 @@ impl<M: Machine> Kernel<M> {
             mailboxes: vec![Mailbox::FREE; mailboxes as usize].into_boxed_slice(),
             signals: vec![Signal::FREE; signals as usize].into_boxed_slice(),
             regions: vec![Region::FREE; regions as usize].into_boxed_slice(),
+            irqs: vec![Irq::FREE; devices[0] as usize].into_boxed_slice(),
+            dma_spaces: vec![DmaSpace::FREE; devices[1] as usize].into_boxed_slice(),
             ready: ReadyQueues::EMPTY,
             deadlines: Deadlines::new(threads as usize + 2 * domains.len()),
             unreferenced: List::EMPTY,
@@ -229,8 +237,9 @@ impl<M: Machine> Kernel<M> {
         let length = layout::pages(place.length.max(1))?;
         let span = Span { address: place.address, length };
         self.machine.region_create(RegionIndex(region), span, content).ok()?;
-        let (state, owner, planned) = (RegionState::Alive, 0, true);
-        self.regions[region as usize] = Region { state, place, owner, planned };
+        let state = RegionState::Alive;
+        let planned = Region { state, place, owner: 0, planned: true, device: false };
+        self.regions[region as usize] = planned;
         Some(())
     }
 }

@@ -98,7 +98,7 @@ impl<M: Machine> Kernel<M> {
             Number::CapabilityDrop => self.drop_handle(thread, first),
             Number::CapabilityInspect => self.inspect(thread, first),
             Number::ObjectMint => self.mint(thread, first, second, third),
-            Number::RegionCreate => self.region_create(thread, first),
+            Number::RegionCreate => self.region_create(thread, first, second),
             Number::RegionMap => self.region_map(thread, first, second),
             Number::RegionUnmap => self.region_unmap(thread, first),
             Number::MailboxCreate => self.mailbox_create(thread, first),
@@ -122,6 +122,13 @@ impl<M: Machine> Kernel<M> {
             Number::DomainPanic => self.domain_panic(thread),
             Number::ClockRead => Ok(Done::Value(self.machine.now())),
             Number::ConsoleWrite => self.console_write(thread, first),
+            Number::DeviceRegion => self.device_region(thread, [first, second, third, fourth]),
+            Number::IrqCreate => self.irq_create(thread, first, second),
+            Number::IrqBind => self.irq_bind(thread, first, second, third),
+            Number::IrqAcknowledge => self.irq_acknowledge(thread, first),
+            Number::DmaSpaceCreate => self.dma_space_create(thread, first, second),
+            Number::DmaMap => self.dma_map(thread, first, second, third),
+            Number::DmaUnmap => self.dma_unmap(thread, first, second),
         }
     }
 

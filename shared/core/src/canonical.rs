@@ -135,7 +135,8 @@ impl<M: Machine> Writer<'_, M> {
             Kind::Signal => &self.names.signals,
             Kind::Domain => &self.names.domains,
             Kind::Thread | Kind::Reply => &self.names.threads,
-            Kind::Console => return 0,
+            // A system with devices has no canonical form: nothing explores one.
+            Kind::Console | Kind::Irq | Kind::DmaSpace | Kind::Hardware => return 0,
         };
         names.get(object as usize).copied().unwrap_or(NOTHING)
     }

@@ -1,5 +1,6 @@
 //! Calls on capabilities: derive, drop, inspect, mint. Revocation has a file of its own.
 
+use crate::MessageSignal;
 use crate::call::{Answer, Done, Stop, bad_argument, rights_argument};
 use crate::{Kernel, Machine};
 use phi_abi::{CapabilityInfo, DERIVE_REVOCABLE, Error, Kind, MESSAGE_BYTES, Message, Rights};
@@ -75,6 +76,11 @@ impl<M: Machine> Kernel<M> {
                 (place.address, place.length)
             }
             Kind::Mailbox if held => (0, u64::from(self.mailbox(object).capacity)),
+            Kind::Irq if held => {
+                let MessageSignal { address, data } = self.irqs[object as usize].message;
+                (address, u64::from(data))
+            }
+            Kind::Hardware if held => (self.hardware(), 0),
             _ => (0, 0),
         };
         let depth = if held { self.capabilities.lineages().depth(origin) as u64 } else { 0 };

@@ -8,7 +8,6 @@ use core::fmt::Write;
 use phi_abi::{
     CONSOLE_LOG, DomainState, Error, FaultKind, Kind, Rights, TOPIC_STATE, TOPIC_STATISTICS,
 };
-use phi_cap::Mapping;
 use phi_ipc::MailboxState;
 use phi_mem::RegionState;
 
@@ -81,6 +80,7 @@ impl<M: Machine> Kernel<M> {
         self.machine.unload(DomainIndex(domain as u16));
         self.end_threads(domain);
         self.end_holdings(domain);
+        self.end_devices(domain);
         for region in self.domain(domain).regions.clone() {
             if self.regions[region as usize].state == RegionState::Alive {
                 self.end_region(region);
@@ -125,10 +125,10 @@ impl<M: Machine> Kernel<M> {
         // With the address space, what was mapped in it has gone. All of it: the end of one capability
         // can be the end of others, whose pages the machine would be asked to unmap.
         for entry in self.capabilities.entries_of(domain) {
-            let mapping = self.capabilities.get(entry).mapping;
-            // A loan stays one, so that the end of its call finds it.
-            let kept = if mapping.loan { mapping } else { Mapping::NONE };
-            self.capabilities.set_mapping(entry, Mapping { access: Rights::empty(), ..kept });
+            // A loan stays one, so that the end of its call finds it; what a device reaches is unmapped
+            // with the capability.
+            let kept = self.capabilities.get(entry).mapping.without_access();
+            self.capabilities.set_mapping(entry, kept);
         }
         for entry in self.capabilities.entries_of(domain) {
             if self.capabilities.is_occupied(entry) {

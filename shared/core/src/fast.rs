@@ -180,7 +180,8 @@ impl Short<'_> {
 impl<M: Machine> Kernel<M> {
     /// [`Kernel::system_call`], then [`Kernel::dispatch`]; in one go where nothing is unusual.
     pub fn system_call_then_dispatch(&mut self, thread: ThreadIndex) -> Option<ThreadIndex> {
-        if self.is_dispatched(thread) {
+        // The short way counts each hand-over as a switch: so it is while nobody else was dispatched since.
+        if self.is_dispatched(thread) && self.last_dispatched == u32::from(thread.0) {
             let frame = self.frame(thread);
             let [first, second, third, _] = frame.arguments;
             let (number, Message { length, grant_count, .. }) = (frame.number, frame.message);

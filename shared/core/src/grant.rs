@@ -75,6 +75,10 @@ impl<M: Machine> Kernel<M> {
         if self.capabilities.get(entry).kind != Kind::Region {
             return Err(Stop::Fault(FaultKind::BadHandle, grant.handle.0));
         }
+        let region = self.regions[self.capabilities.get(entry).object as usize];
+        if region.device {
+            return bad_argument(grant.handle.0);
+        }
         let rights = grant_rights(Kind::Region, grant.rights)?;
         if !rights.contains(Rights::READ) {
             return bad_argument(u64::from(grant.rights));
@@ -231,7 +235,7 @@ impl<M: Machine> Kernel<M> {
         self.capabilities.lineages_mut().set_next_loan(lineage, *loans);
         *loans = lineage;
         let origin = self.capabilities.lineages().origin(lineage);
-        let mapping = Mapping { access: Rights::empty(), loan: true, address, length };
+        let mapping = Mapping { loan: true, address, length, ..Mapping::NONE };
         let (id, child) = (0, NONE);
         let lent = Capability { id, rights, origin, child, mapping, ..source };
         let (loan, _) = self.capabilities.insert(space, lent, anchor)?;

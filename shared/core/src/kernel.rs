@@ -1,6 +1,7 @@
 //! ΦCore's state, and what a machine asks of it.
 
 use crate::anchor::Anchors;
+use crate::device::{DmaSpace, Irq};
 use crate::object::{Activity, Counts, Domain, Thread};
 use crate::{DomainIndex, Frame, Machine, ThreadIndex};
 use alloc::boxed::Box;
@@ -34,6 +35,8 @@ pub struct Kernel<M: Machine> {
     /// The first are the domains' events, by index of the domain; then those that ask them to hand over.
     pub(crate) signals: Box<[Signal]>,
     pub(crate) regions: Box<[Region]>,
+    pub(crate) irqs: Box<[Irq]>,
+    pub(crate) dma_spaces: Box<[DmaSpace]>,
     pub(crate) domains: Box<[Domain]>,
     pub(crate) ready: ReadyQueues,
     /// Deadlines of threads, and after them of the domains' budgets.

@@ -27,6 +27,7 @@ mod boot;
 mod call;
 mod canonical;
 mod capability;
+mod device;
 mod direct;
 mod domain;
 mod fast;
@@ -51,11 +52,15 @@ mod thread;
 mod view;
 
 pub use boot::BootError;
+pub use device::MessageSignal;
 pub use direct::{Carried, Destination};
 pub use fast::{Handover, is_plain};
 pub use frame::Frame;
 pub use kernel::{Kernel, SLICE};
-pub use machine::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
+pub use machine::{
+    Content, Devices, DmaIndex, DomainIndex, IrqIndex, Machine, MachineError, RegionIndex, Span,
+    ThreadIndex,
+};
 pub use object::Activity;
 pub use replace::{Image, OfferError};
 pub use view::{Account, Holding};

@@ -59,6 +59,8 @@ impl<M: Machine> Kernel<M> {
                 Some(Counted::Signal(signal)) if !self.signal(signal).planned => {
                     self.destroy_signal(signal);
                 }
+                Some(Counted::Irq(irq)) => self.destroy_irq(irq),
+                Some(Counted::DmaSpace(space)) => self.destroy_dma_space(space),
                 _ => {}
             }
         }
@@ -84,12 +86,14 @@ impl<M: Machine> Kernel<M> {
 
     /// Frees a region that no capability refers to.
     fn destroy_region(&mut self, region: u32) {
-        let Region { state, place, owner, planned } = self.regions[region as usize];
+        let Region { state, place, owner, planned, device } = self.regions[region as usize];
         if state == RegionState::Free || planned {
             return;
         }
         self.regions[region as usize] = Region::FREE;
-        self.domain_mut(u32::from(owner)).region_memory -= place.page_length();
+        if !device {
+            self.domain_mut(u32::from(owner)).region_memory -= place.page_length();
+        }
         self.machine.region_destroy(RegionIndex(region));
     }
 
@@ -151,6 +155,7 @@ impl<M: Machine> Kernel<M> {
             self.fail(waiter, Error::Dead);
         }
         self.unbind(signal);
+        self.unbind_irqs_of(signal);
         self.bury_all(self.anchors.of(Kind::Signal, signal));
         *self.signal(signal) = Signal::FREE;
     }

@@ -1,6 +1,7 @@
 //! What ΦCore needs of the machine that runs it.
 
-use phi_abi::{Rights, StartBlock};
+use crate::MessageSignal;
+use phi_abi::{Caching, IrqSource, Rights, StartBlock};
 
 /// A domain: index into the plan's services.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -14,11 +15,21 @@ pub struct ThreadIndex(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RegionIndex(pub u32);
 
+/// A source of interrupts: index into ΦCore's pool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IrqIndex(pub u16);
+
+/// A DMA space: index into ΦCore's pool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DmaIndex(pub u16);
+
 /// Where a region's first content comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
     /// Zeros.
     Zero,
+    /// Zeros, in one run of physical addresses where the machine has such.
+    Pinned,
     /// Input number `n` of the bundle, read-only for ever; the rest of its last page is zero.
     Input(u16),
     /// The plan of the bundle, read-only for ever; the rest of its last page is zero.
@@ -104,4 +115,60 @@ pub trait Machine {
     /// Writes to the stream that a console capability's badge selects:
     /// [`phi_abi::CONSOLE_TRANSCRIPT`] or [`phi_abi::CONSOLE_LOG`].
     fn console_write(&mut self, stream: u64, bytes: &[u8]);
+
+    /// Its devices, where it has some for services.
+    fn devices(&mut self) -> Option<&mut dyn Devices>;
+}
+
+/// What ΦCore needs of a machine with devices that services drive. A machine refuses what would reach
+/// memory of the system or what it needs itself.
+pub trait Devices {
+    /// Physical address of what the firmware says of the hardware: the RSDP (ACPI 6.5, 5.2.5).
+    fn root(&self) -> u64;
+
+    /// Makes `region` the memory of a device at a physical address; whole pages. Torn down as others are.
+    fn region_create(
+        &mut self,
+        region: RegionIndex,
+        span: Span,
+        physical: u64,
+        caching: Caching,
+    ) -> Result<(), MachineError>;
+
+    /// Makes a source of interrupts, masked. Each is reported with [`crate::Kernel::interrupt`].
+    fn irq_open(&mut self, irq: IrqIndex, source: IrqSource)
+    -> Result<MessageSignal, MachineError>;
+
+    /// Ends a source: nothing is reported of it any more.
+    fn irq_close(&mut self, irq: IrqIndex);
+
+    /// Masks a source or lets it come. A message-signalled one that is masked may be reported all the
+    /// same, unless it comes so often that it takes the processor.
+    fn irq_mask(&mut self, irq: IrqIndex, masked: bool);
+
+    /// Whether a device reaches nothing but what is mapped for it.
+    fn protects(&self) -> bool;
+
+    /// Makes a space with nothing in it for the device with this requester id, which has none.
+    fn dma_open(&mut self, space: DmaIndex, requester: u16) -> Result<(), MachineError>;
+
+    /// Ends a space: its device reaches nothing.
+    fn dma_close(&mut self, space: DmaIndex);
+
+    /// Lets the device of a space begin transfers, or not.
+    fn dma_enable(&mut self, space: DmaIndex, on: bool);
+
+    /// Lets the device reach the pages of `span`, within `region`, with exactly `access`, whatever it was
+    /// before; gives its address of the first. Without protection only what is in one run can be.
+    fn dma_map(
+        &mut self,
+        space: DmaIndex,
+        region: RegionIndex,
+        span: Span,
+        access: Rights,
+    ) -> Result<u64, MachineError>;
+
+    /// Takes the pages of `span` out of the device's reach. When this returns, it is over with what was
+    /// under way.
+    fn dma_unmap(&mut self, space: DmaIndex, region: RegionIndex, span: Span);
 }

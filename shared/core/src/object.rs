@@ -104,6 +104,8 @@ pub(crate) struct Domain {
     pub(crate) priority: u8,
     pub(crate) supervisor: u16,
     pub(crate) capabilities: Box<[CapabilityPlan]>,
+    /// Whether its devices may transfer where nothing protects memory from them.
+    pub(crate) unprotected_dma: bool,
     // Its parts of the pools.
     pub(crate) threads: Range<u32>,
     pub(crate) regions: Range<u32>,

@@ -2,33 +2,34 @@
 
 use crate::call::{Answer, Done, bad_argument, rights_argument};
 use crate::{Content, DomainIndex, Kernel, Machine, MachineError, RegionIndex, Span};
-use phi_abi::{Error, Kind, Rights, layout};
+use phi_abi::{Error, Kind, REGION_PINNED, Rights, layout};
 use phi_cap::{Capability, Mapping};
-use phi_mem::{Place, Region, RegionState};
+use phi_mem::{Region, RegionState};
 
 impl<M: Machine> Kernel<M> {
-    pub(crate) fn region_create(&mut self, thread: u32, length: u64) -> Answer {
+    pub(crate) fn region_create(&mut self, thread: u32, length: u64, flags: u64) -> Answer {
         let Some(length) = layout::pages(length).filter(|length| *length > 0) else {
             return bad_argument(length);
         };
+        let content = match flags {
+            0 => Content::Zero,
+            REGION_PINNED => Content::Pinned,
+            _ => return bad_argument(flags),
+        };
         let space = self.space_of(thread);
+        let (slot, place) = self.free_region(space, length)?;
         let domain = self.domain(space);
         let used = domain.image_memory() + domain.region_memory;
-        let free = |slot: &u32| self.regions[*slot as usize].state == RegionState::Free;
-        let slot = domain.regions.clone().find(free).ok_or(Error::QuotaExceeded)?;
-        let number = slot - domain.regions.start;
-        let place = Place::of_service(domain.window, domain.quota.regions, number, length)
-            .filter(|_| length <= domain.quota.memory.saturating_sub(used));
-        let place = place.ok_or(Error::QuotaExceeded)?;
-        if self.capabilities.free_slots(space) == 0 {
+        if length > domain.quota.memory.saturating_sub(used) {
             return Err(Error::QuotaExceeded.into());
         }
         let span = Span { address: place.address, length };
         self.machine
-            .region_create(RegionIndex(slot), span, Content::Zero)
+            .region_create(RegionIndex(slot), span, content)
             .map_err(|MachineError| Error::Machine)?;
-        let (state, owner, planned) = (RegionState::Alive, space as u16, false);
-        self.regions[slot as usize] = Region { state, place, owner, planned };
+        let (state, owner) = (RegionState::Alive, space as u16);
+        let region = Region { state, place, owner, planned: false, device: false };
+        self.regions[slot as usize] = region;
         self.domain_mut(space).region_memory += length;
         self.insert(space, Capability::new(Kind::Region, Kind::Region.rights(), slot, 0))
     }
@@ -40,12 +41,12 @@ impl<M: Machine> Kernel<M> {
         }
         let entry = self.entry_for(thread, handle, Kind::Region, access)?;
         let Capability { object, mapping, .. } = *self.capabilities.get(entry);
-        if mapping != Mapping::NONE {
+        if mapping.loan || !mapping.access.is_empty() {
             return Err(Error::Busy.into());
         }
         let place = self.regions[object as usize].place;
         let (address, length) = (place.address, place.page_length());
-        self.capabilities.set_mapping(entry, Mapping { address, length, ..Mapping::NONE });
+        self.capabilities.set_mapping(entry, Mapping { address, length, ..mapping });
         self.map_entry(entry, access)?;
         Ok(Done::Value(place.address))
     }
@@ -55,7 +56,7 @@ impl<M: Machine> Kernel<M> {
         if self.capabilities.get(entry).mapping.loan {
             return Err(Error::Busy.into());
         }
-        self.unmap_entry(entry);
+        self.unmap_access(entry);
         Ok(Done::Value(0))
     }
 
@@ -65,19 +66,22 @@ impl<M: Machine> Kernel<M> {
         let mapping = Mapping { access, ..mapping };
         self.capabilities.set_mapping(entry, mapping);
         if self.apply_access(entry, object, mapping).is_err() {
-            self.unmap_entry(entry);
+            self.unmap_access(entry);
             return Err(Error::Machine);
         }
         Ok(())
     }
 
-    /// Unmaps what is mapped through the capability in `entry`.
+    /// Unmaps what is mapped through the capability in `entry`, in an address space and for a device.
     pub(crate) fn unmap_entry(&mut self, entry: u32) {
-        let Capability { kind, object, mapping, .. } = *self.capabilities.get(entry);
-        if kind == Kind::Region && !mapping.access.is_empty() {
-            // A loan keeps its range: it still says what may be lent on.
-            let kept = if mapping.loan { mapping } else { Mapping::NONE };
-            self.capabilities.set_mapping(entry, Mapping { access: Rights::empty(), ..kept });
+        self.dma_unmap_entry(entry);
+        self.unmap_access(entry);
+    }
+
+    fn unmap_access(&mut self, entry: u32) {
+        let Capability { object, mapping, .. } = *self.capabilities.get(entry);
+        if !mapping.access.is_empty() {
+            self.capabilities.set_mapping(entry, mapping.without_access());
             // Where the machine fails, the holder has less than what it may have, and never more.
             let _ = self.apply_access(entry, object, mapping);
         }
@@ -98,7 +102,11 @@ impl<M: Machine> Kernel<M> {
         let mut address = changed.address;
         let mut result = Ok(());
         while address < end {
-            let (access, until) = self.access_at(space, self.capabilities.anchor(entry), address);
+            let own = |entry: u32| {
+                let own = self.capabilities.space(entry) == Some(space);
+                own.then(|| self.capabilities.get(entry).mapping.access)
+            };
+            let (access, until) = self.access_at(self.capabilities.anchor(entry), address, own);
             let until = until.min(end);
             let span = Span { address, length: until - address };
             if access.is_empty() {
@@ -112,21 +120,24 @@ impl<M: Machine> Kernel<M> {
         result
     }
 
-    /// What a domain may do at `address` of the region at `anchor`, and up to which address the same
-    /// holds.
-    fn access_at(&self, space: u32, anchor: u32, address: u64) -> (Rights, u64) {
+    /// What somebody may do at `address` of the region at `anchor`, and up to which address the same
+    /// holds; `own` says which access of his is mapped through an entry.
+    pub(crate) fn access_at(
+        &self,
+        anchor: u32,
+        address: u64,
+        own: impl Fn(u32) -> Option<Rights>,
+    ) -> (Rights, u64) {
         let mut access = Rights::empty();
         let mut until = u64::MAX;
         let mut next = self.capabilities.first_mapped(anchor);
         while let Some(entry) = next {
             next = self.capabilities.after_mapped(entry);
             let mapping = self.capabilities.get(entry).mapping;
-            if mapping.access.is_empty() || self.capabilities.space(entry) != Some(space) {
-                continue;
-            }
+            let Some(mapped) = own(entry).filter(|mapped| !mapped.is_empty()) else { continue };
             let end = mapping.address + mapping.length;
             if (mapping.address..end).contains(&address) {
-                access |= mapping.access;
+                access |= mapped;
                 until = until.min(end);
             } else if mapping.address > address {
                 until = until.min(mapping.address);

@@ -19,7 +19,7 @@ impl<M: Machine> Kernel<M> {
     pub(crate) fn revoke(&mut self, thread: u32, handle: u64) -> Answer {
         let entry = self.entry(thread, handle)?;
         self.usable(entry, Rights::DERIVE)?;
-        let Capability { child, kind, .. } = *self.capabilities.get(entry);
+        let Capability { child, kind, object, .. } = *self.capabilities.get(entry);
         if child == NONE {
             return Ok(Done::Value(0));
         }
@@ -28,9 +28,13 @@ impl<M: Machine> Kernel<M> {
         self.capabilities.end_lineage(child);
         self.end_revoked_mappings(anchor);
         self.capabilities.sweep_later(anchor);
-        if matches!(kind, Kind::Mailbox | Kind::Object | Kind::Signal) {
+        if matches!(kind, Kind::Mailbox | Kind::Object | Kind::Signal | Kind::Irq) {
             self.end_revoked_waits();
             self.end_revoked_bindings();
+        }
+        if kind == Kind::DmaSpace {
+            // Whoever mapped it: what is revoked says no longer through which capability.
+            self.empty_dma_space(object);
         }
         Ok(Done::Value(0))
     }
@@ -119,7 +123,8 @@ impl<M: Machine> Kernel<M> {
             thread.origin = to;
         }
         let bindings = self.signals.iter_mut().filter_map(|signal| signal.binding.as_mut());
-        for origin in bindings.flat_map(|binding| binding.origins.iter_mut()) {
+        let irqs = self.irqs.iter_mut().flat_map(|irq| irq.origins.iter_mut());
+        for origin in bindings.flat_map(|binding| binding.origins.iter_mut()).chain(irqs) {
             if *origin == from {
                 *origin = to;
             }
@@ -154,6 +159,7 @@ impl<M: Machine> Kernel<M> {
                 self.unbind(signal);
             }
         }
+        self.end_revoked_irq_bindings();
     }
 
     /// Ends the loans of a call: `loan` is the first. Their pages are the lender's alone when this

@@ -104,6 +104,7 @@ impl<M: Machine> Kernel<M> {
             Target::State => (Kind::Region, self.state_region(domain), 0),
             Target::HandOver => (Kind::Signal, self.domains.len() as u32 + domain, 0),
             Target::Console(stream) => (Kind::Console, 0, stream),
+            Target::Hardware => (Kind::Hardware, 0, 0),
         };
         let rights = Rights::from_bits_retain(plan.rights) & kind.rights();
         Capability::new(kind, rights, object, badge)

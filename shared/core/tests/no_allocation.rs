@@ -7,11 +7,12 @@ use std::cell::Cell;
 
 use phi_abi::layout::{IMAGE_OFFSET, PAGE, WINDOWS_BASE, window};
 use phi_abi::{
-    CALLS, DERIVE_REVOCABLE, FOREVER, Fault, FaultKind, Grant, Handle, Kind, Message, Number,
-    Rights, StartBlock,
+    CALLS, Caching, DERIVE_REVOCABLE, FOREVER, Fault, FaultKind, Grant, Handle, IrqSource, Kind,
+    Message, Number, Rights, StartBlock,
 };
 use phi_core::{
-    Content, DomainIndex, Kernel, Machine, MachineError, RegionIndex, Span, ThreadIndex,
+    Content, Devices, DmaIndex, DomainIndex, IrqIndex, Kernel, Machine, MachineError,
+    MessageSignal, RegionIndex, Span, ThreadIndex,
 };
 use phi_manifest::plan::{
     AfterRestarts, BudgetPlan, CapabilityPlan, ImagePlan, MailboxPlan, Plan, Quota, RestartPlan,
@@ -56,8 +57,60 @@ static ALLOCATOR: Counting = Counting;
 
 const SERVICES: usize = 3;
 
+/// Devices that do nothing.
+struct Idle;
+
+impl Devices for Idle {
+    fn root(&self) -> u64 {
+        0
+    }
+
+    fn region_create(
+        &mut self,
+        _: RegionIndex,
+        _: Span,
+        _: u64,
+        _: Caching,
+    ) -> Result<(), MachineError> {
+        Ok(())
+    }
+
+    fn irq_open(&mut self, _: IrqIndex, _: IrqSource) -> Result<MessageSignal, MachineError> {
+        Ok(MessageSignal { address: 0, data: 0 })
+    }
+
+    fn irq_close(&mut self, _: IrqIndex) {}
+
+    fn irq_mask(&mut self, _: IrqIndex, _: bool) {}
+
+    fn protects(&self) -> bool {
+        true
+    }
+
+    fn dma_open(&mut self, _: DmaIndex, _: u16) -> Result<(), MachineError> {
+        Ok(())
+    }
+
+    fn dma_close(&mut self, _: DmaIndex) {}
+
+    fn dma_enable(&mut self, _: DmaIndex, _: bool) {}
+
+    fn dma_map(
+        &mut self,
+        _: DmaIndex,
+        _: RegionIndex,
+        span: Span,
+        _: Rights,
+    ) -> Result<u64, MachineError> {
+        Ok(span.address)
+    }
+
+    fn dma_unmap(&mut self, _: DmaIndex, _: RegionIndex, _: Span) {}
+}
+
 /// A machine that keeps nothing but start blocks, in places made beforehand.
 struct Still {
+    devices: Idle,
     clock: u64,
     starts: Vec<StartBlock>,
 }
@@ -108,6 +161,10 @@ impl Machine for Still {
     fn throttle(&mut self, _: DomainIndex, _: bool) {}
 
     fn console_write(&mut self, _: u64, _: &[u8]) {}
+
+    fn devices(&mut self) -> Option<&mut dyn Devices> {
+        Some(&mut self.devices)
+    }
 }
 
 const QUOTA: Quota = Quota {
@@ -134,7 +191,8 @@ fn plan() -> Plan {
         let domain = held("domain", Target::Domain(index), Kind::Domain.rights());
         let client = held("client", Target::Domain(1), Kind::Domain.rights());
         let server = held("server", Target::Domain(2), Kind::Domain.rights());
-        vec![mailbox, own, log, domain, client, server]
+        let hardware = held("hardware", Target::Hardware, Kind::Hardware.rights());
+        vec![mailbox, own, log, domain, client, server, hardware]
     };
     let (policy, then) = (RestartPolicy::Never, AfterRestarts::Hold);
     let service = |index: u16| ServicePlan {
@@ -152,6 +210,7 @@ fn plan() -> Plan {
         stack: PAGE,
         heap: PAGE,
         arguments: String::new(),
+        unprotected_dma: false,
         quota: QUOTA,
         priority: 5,
         budget: Some(BudgetPlan { time: 1000, period: 2000 }),
@@ -298,12 +357,31 @@ impl Running {
         self.pass_time(10_000);
         self.pass_time(10_000);
         self.call(init, Number::DomainInspect, &[domains[0], 1]);
+        self.drive(client);
+    }
+
+    /// A device's registers, its interrupt, and what it reaches.
+    fn drive(&mut self, driver: ThreadIndex) {
+        let hardware = self.handle(1, "hardware");
+        let registers = self.call(driver, Number::DeviceRegion, &[hardware, PAGE, PAGE, 0]);
+        self.call(driver, Number::RegionMap, &[registers, 12]);
+        let irq = self.call(driver, Number::IrqCreate, &[hardware, 1]);
+        let signal = self.call(driver, Number::SignalCreate, &[]);
+        self.call(driver, Number::IrqBind, &[irq, signal, 1]);
+        self.kernel.interrupt(IrqIndex(0));
+        self.call(driver, Number::IrqAcknowledge, &[irq]);
+        let space = self.call(driver, Number::DmaSpaceCreate, &[hardware, 1]);
+        let region = self.call(driver, Number::RegionCreate, &[PAGE]);
+        self.call(driver, Number::DmaMap, &[space, region, 12]);
+        self.call(driver, Number::DmaUnmap, &[space, region]);
+        self.call(driver, Number::DmaMap, &[space, region, 4]);
+        self.call(driver, Number::CapabilityRevoke, &[space]);
     }
 }
 
 #[test]
 fn nothing_allocates_after_boot() {
-    let machine = Still { clock: 0, starts: vec![StartBlock::EMPTY; SERVICES] };
+    let machine = Still { devices: Idle, clock: 0, starts: vec![StartBlock::EMPTY; SERVICES] };
     let kernel = Kernel::boot(machine, &plan()).expect("a plan that boots");
     let mut running = Running { kernel, made: [false; CALLS.len()] };
     while running.kernel.dispatch().is_some() {}

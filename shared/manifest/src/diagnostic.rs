@@ -43,8 +43,8 @@ rules! {
     BadImage,
     /// No machine has a driver of this name.
     UnknownDriver,
-    /// A service has an image and is a driver.
-    ImageAndDriver,
+    /// `dma` is neither protected nor unprotected.
+    UnknownDma,
     /// Two services drive one disk.
     SharedDisk,
     /// A name has other characters than names have, or too many or none.

@@ -85,9 +85,9 @@ pub struct Input {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// What it runs; of a driver, its name.
+    /// What it runs; of a driver without an image, its name.
     pub image: ImageName,
-    /// The driver that it is, in place of an image.
+    /// The driver that it is, on a machine that has it.
     pub driver: Option<Driver>,
     /// Its priority, from 0 to [`PRIORITY`].
     pub priority: u8,
@@ -99,6 +99,10 @@ pub struct Service {
     pub heap: u64,
     /// Bytes of the region that outlives its restarts, in whole pages.
     pub state: u64,
+    /// Whether it holds the machine's devices.
+    pub hardware: bool,
+    /// Whether its devices may transfer where nothing protects memory from them.
+    pub unprotected_dma: bool,
     /// Its CPU time.
     pub budget: Option<BudgetPlan>,
     /// Its arguments.
@@ -197,6 +201,9 @@ pub const EVENTS: &str = "events";
 
 /// The drivers that machines have.
 pub const DRIVERS: [&str; 1] = ["host-disk"];
+
+/// The name of the capability to the machine's devices.
+pub const HARDWARE: &str = "hardware";
 
 /// The name of the region that outlives its service's restarts.
 pub const STATE: &str = "state";

@@ -25,6 +25,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether a service holds the machine's devices.
+    pub fn has_hardware(&self) -> bool {
+        let held = self.services.iter().flat_map(|service| &service.capabilities);
+        held.into_iter().any(|one| one.target == Target::Hardware)
+    }
+
     /// Bytes of the encoded plan.
     pub fn encoded_length(&self) -> u64 {
         let size = postcard::ser_flavors::Size::default();
@@ -37,9 +43,9 @@ impl Plan {
 pub struct ServicePlan {
     /// Its name.
     pub name: String,
-    /// What it runs. A driver's has no segments, and its entry is 0.
+    /// What it runs. That of a driver which only a machine has itself has no segments, and its entry is 0.
     pub image: ImagePlan,
-    /// The driver of a machine that it is, in place of an image.
+    /// The driver of a machine that it is, in place of the image on a machine that has it.
     pub driver: Option<DriverPlan>,
     /// Base of its window.
     pub window: u64,
@@ -54,6 +60,8 @@ pub struct ServicePlan {
     pub replacement: Option<ReplacementPlan>,
     /// Text for its start block.
     pub arguments: String,
+    /// Whether its devices may transfer where nothing protects memory from them.
+    pub unprotected_dma: bool,
     /// What it may use.
     pub quota: Quota,
     /// The most urgent priority that its threads may have, and the first one's.
@@ -265,4 +273,6 @@ pub enum Target {
     HandOver,
     /// The debug console; the number selects the stream, as the badge does at run time.
     Console(u64),
+    /// The machine's devices.
+    Hardware,
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use phi_abi::layout::{PAGE, WINDOW_SIZE, WINDOWS_BASE, pages, window};
 use phi_abi::{CONSOLE_LOG, PRIORITIES, Rights};
 
-use crate::entries::{DOMAIN, EVENTS, HAND_OVER, ImageName, Manifest, STATE, Service};
+use crate::entries::{DOMAIN, EVENTS, HAND_OVER, HARDWARE, ImageName, Manifest, STATE, Service};
 use crate::plan::{
     AfterRestarts, CapabilityPlan, ImagePlan, InputPlan, MailboxPlan, Plan, Quota, RestartPlan,
     RestartPolicy, ServicePlan, Target,
@@ -202,6 +202,7 @@ impl<'a> Planner<'a> {
             state: 0,
             replacement: None,
             arguments: String::new(),
+            unprotected_dma: false,
             quota,
             priority: PRIORITIES - 1,
             budget: None,
@@ -222,6 +223,7 @@ impl<'a> Planner<'a> {
             state: service.state,
             replacement: None,
             arguments: service.arguments.clone(),
+            unprotected_dma: service.unprotected_dma,
             quota: service.quota,
             priority: service.priority,
             budget: service.budget,
@@ -259,6 +261,10 @@ impl<'a> Planner<'a> {
         capabilities.extend(service.controls.iter().map(|one| self.domain(&one.name)));
         for one in &service.consoles {
             capabilities.push(capability(&one.name, Target::Console(one.stream), Rights::WRITE));
+        }
+        if service.hardware {
+            let rights = Rights::CONTROL | shared;
+            capabilities.push(capability(HARDWARE, Target::Hardware, rights));
         }
         if service.state > 0 {
             capabilities.push(capability(STATE, Target::State, Rights::READ | Rights::WRITE));

@@ -112,9 +112,8 @@ fn image(service: &ServicePlan, image: &ImagePlan, size: u64) -> Rule {
     if let Some(driver) = &service.driver {
         let named = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES;
         check(named(&driver.name) && named(&driver.device), "its driver has no name")?;
-        let none = image.segments.is_empty() && image.entry == 0;
-        check(none && service.replacement.is_none(), "it is a driver, and has an image")?;
-        entry = true;
+        check(service.replacement.is_none(), "it is a driver, and has a replacement")?;
+        entry = image.segments.is_empty() && image.entry == 0;
     }
     for segment in &image.segments {
         let Segment { address, memory_length, offset, length, access } = *segment;
@@ -171,6 +170,7 @@ fn capability(plan: &Plan, service: &ServicePlan, held: &CapabilityPlan) -> Rule
         }
         Target::Events | Target::HandOver => Kind::Signal,
         Target::Console(_) => Kind::Console,
+        Target::Hardware => Kind::Hardware,
     };
     let rights = Rights::from_bits(held.rights).ok_or("a capability has unknown rights")?;
     check(kind.rights().contains(rights), "a capability's rights do not fit its kind")?;

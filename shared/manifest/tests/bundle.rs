@@ -260,8 +260,14 @@ const SERVICE: &[(&str, Change)] = &[
 const IMAGE: &[(&str, Change)] = &[
     ("its driver has no name", |plan| client(plan).driver = Some(driver("", "data"))),
     ("its driver has no name", |plan| client(plan).driver = Some(driver("host-disk", ""))),
-    ("it is a driver, and has an image", |plan| {
+    ("it is a driver, and has a replacement", |plan| {
+        let image = client(plan).image.clone();
+        client(plan).replacement = Some(ReplacementPlan { image, after: 0 });
         client(plan).driver = Some(driver("host-disk", "data"));
+    }),
+    ("its entry is not in its text", |plan| {
+        client(plan).driver = Some(driver("host-disk", "data"));
+        client(plan).image.segments.clear();
     }),
     ("its entry is not in its text", |plan| client(plan).image.segments.clear()),
     ("its entry is not in its text", |plan| client(plan).image.entry += PAGE),

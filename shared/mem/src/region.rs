@@ -64,6 +64,8 @@ pub struct Region {
     pub owner: u16,
     /// Whether it belongs to the plan and stays for ever.
     pub planned: bool,
+    /// Whether it is a device's memory: nobody pays for it, and it cannot be lent.
+    pub device: bool,
 }
 
 impl Region {
@@ -73,6 +75,7 @@ impl Region {
         place: Place { address: 0, length: 0 },
         owner: 0,
         planned: false,
+        device: false,
     };
 }
 

@@ -5,7 +5,7 @@ use crate::{Capability, WrongKind, system};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut, Range};
-use phi_abi::{Error, Grant, Handle, Kind, Number, Rights};
+use phi_abi::{Error, Grant, Handle, Kind, Number, REGION_PINNED, Rights};
 
 /// The right to use a region, which is not mapped here.
 #[derive(Debug)]
@@ -21,6 +21,17 @@ impl Region {
     /// `QuotaExceeded`.
     pub fn create(length: u64) -> Result<Region, Error> {
         let handle = Handle(system::plain(Number::RegionCreate, [length, 0, 0, 0])?);
+        // SAFETY: the call made the handle for us alone.
+        Ok(Region { capability: unsafe { Capability::from_handle(handle) }, length })
+    }
+
+    /// As [`Region::create`], in one run of physical addresses where the machine has such: a device
+    /// that nothing stands before can reach it.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`, or `Machine` when there is no such run.
+    pub fn pinned(length: u64) -> Result<Region, Error> {
+        let handle = Handle(system::plain(Number::RegionCreate, [length, REGION_PINNED, 0, 0])?);
         // SAFETY: the call made the handle for us alone.
         Ok(Region { capability: unsafe { Capability::from_handle(handle) }, length })
     }

@@ -1,6 +1,6 @@
 //! What a service begins with.
 
-use crate::{Capability, Console, Domain, Input, Mailbox, Peer, Signal, system};
+use crate::{Capability, Console, Domain, Hardware, Input, Mailbox, Peer, Signal, system};
 use core::sync::atomic::{AtomicU64, Ordering};
 use phi_abi::{Error, Kind, NamedCapability, Number, START_CAPABILITIES, StartBlock};
 
@@ -150,6 +150,14 @@ impl Service {
     /// [`NameError`].
     pub fn console<'a>(&self, name: &'a str) -> Result<Console, NameError<'a>> {
         Ok(Console::new(self.take_kind(name, &[Kind::Console])?.0))
+    }
+
+    /// Takes the machine's devices.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn hardware<'a>(&self, name: &'a str) -> Result<Hardware, NameError<'a>> {
+        Ok(Hardware::new(self.take_kind(name, &[Kind::Hardware])?.0))
     }
 
     /// Takes the region of [`crate::State`].

@@ -237,6 +237,16 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
         Number::SignalCreate | Number::ThreadExit | Number::DomainPanic | Number::ClockRead => {
             [0; 4]
         }
+        // No simulated machine has devices.
+        Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate => {
+            [of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?, 0, 0, 0]
+        }
+        Number::IrqBind | Number::IrqAcknowledge => {
+            [of(pick(turn, &[Kind::Irq], Rights::CONTROL))?, 0, 0, 0]
+        }
+        Number::DmaMap | Number::DmaUnmap => {
+            [of(pick(turn, &[Kind::DmaSpace], Rights::CONTROL))?, 0, 0, 0]
+        }
     };
     Some((number, words))
 }

@@ -74,11 +74,11 @@ impl Services for Images<'_> {
         let bundle = self.bundle;
         let index = usize::from(domain.0);
         let plan = bundle.plan().services.get(index).ok_or(MachineError)?;
-        if plan.driver.is_some() {
-            // This machine has no drivers of its own yet.
+        let image = plan.image(start.image).ok_or(MachineError)?;
+        if image.segments.is_empty() {
+            // A driver that is part of another machine.
             return Err(MachineError);
         }
-        let image = plan.image(start.image).ok_or(MachineError)?;
         for segment in &image.segments {
             let access = match segment.access {
                 SegmentAccess::Read => Access::Read,
@@ -136,7 +136,7 @@ impl Services for Images<'_> {
         content: Content,
     ) -> Result<(), MachineError> {
         let bytes = match content {
-            Content::Zero => &[],
+            Content::Zero | Content::Pinned => &[],
             Content::Input(input) => self.bundle.input(usize::from(input)),
             Content::Plan => self.bundle.plan_bytes(),
         };

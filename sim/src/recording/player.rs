@@ -155,4 +155,8 @@ impl Machine for Player {
     fn console_write(&mut self, stream: u64, bytes: &[u8]) {
         self.machine.console_write(stream, bytes);
     }
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
+    }
 }

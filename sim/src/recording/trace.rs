@@ -190,6 +190,7 @@ impl<M: Machine> Machine for Traced<M> {
             Content::Zero => 0,
             Content::Plan => 1,
             Content::Input(number) => 2 + u64::from(number),
+            Content::Pinned => u64::MAX,
         };
         self.asked(7, &[u64::from(region.0), span.address, span.length, content_number]);
         let result = self.machine.region_create(region, span, content);
@@ -231,5 +232,9 @@ impl<M: Machine> Machine for Traced<M> {
             trace.cover(bytes);
         }
         self.machine.console_write(stream, bytes);
+    }
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
     }
 }

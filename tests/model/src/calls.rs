@@ -47,7 +47,7 @@ const OFTEN: [(Number, u8); 29] = [
 ];
 
 /// What of an input was worth its while.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Calls that were made.
     pub calls: usize,
@@ -61,6 +61,13 @@ pub struct Seen {
     pub loans: u64,
     /// The greatest depth.
     pub depth: usize,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        let succeeded = [0; CALLS.len()];
+        Seen { calls: 0, succeeded, boots: 0, tombstones: 0, loans: 0, depth: 0 }
+    }
 }
 
 /// Makes the calls that `input` describes, on both, as long as there is input.
@@ -282,7 +289,10 @@ impl Maker<'_, '_, '_> {
                 let rights = Kind::Object.rights().bits() & !u32::from(self.bytes.byte() & 3);
                 [first, u64::from(self.bytes.byte()), u64::from(rights), 0]
             }
-            Number::RegionCreate => [PAGE * self.bytes.below(6) as u64 + 1, 0, 0, 0],
+            Number::RegionCreate => {
+                let length = PAGE * self.bytes.below(6) as u64 + 1;
+                [length, u64::from(self.bytes.once_in(4)), 0, 0]
+            }
             Number::RegionMap => {
                 let both = Rights::READ | Rights::WRITE;
                 let rights = if self.bytes.once_in(2) { both } else { Rights::READ };

@@ -107,4 +107,8 @@ impl Machine for Books {
             self.transcript.extend(bytes);
         }
     }
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
+    }
 }

@@ -62,6 +62,7 @@ fn service(index: usize) -> ServicePlan {
         stack: PAGE,
         heap: PAGE,
         arguments: String::new(),
+        unprotected_dma: false,
         quota: Quota {
             memory: 12 * PAGE,
             handles: 20,

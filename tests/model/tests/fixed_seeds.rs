@@ -36,8 +36,10 @@ fn calls_end_as_the_model_says() {
     }
     // A comparison in which little happens would say little.
     for (call, succeeded) in CALLS.iter().zip(all.succeeded) {
-        let returns =
-            !matches!(call.number, Number::ThreadExit | Number::DomainExit | Number::DomainPanic);
+        let ends = [Number::ThreadExit, Number::DomainExit, Number::DomainPanic];
+        // Nobody holds the hardware.
+        let devices = call.number as u32 >= Number::DeviceRegion as u32;
+        let returns = !ends.contains(&call.number) && !devices;
         assert!(succeeded >= 20 || !returns, "{} succeeded {succeeded} times", call.name);
     }
     assert!(all.calls > 10_000 && all.tombstones > 200, "{all:?}");

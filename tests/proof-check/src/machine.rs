@@ -68,4 +68,8 @@ impl Machine for Idle {
     fn throttle(&mut self, _domain: DomainIndex, _stopped: bool) {}
 
     fn console_write(&mut self, _stream: u64, _bytes: &[u8]) {}
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
+    }
 }

@@ -69,6 +69,7 @@ fn service(index: u16) -> ServicePlan {
         stack: PAGE,
         heap: PAGE,
         arguments: String::new(),
+        unprotected_dma: false,
         quota: Quota {
             memory: 64 * PAGE,
             handles: HANDLES,

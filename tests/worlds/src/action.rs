@@ -103,6 +103,8 @@ fn kinds(verb: Verb) -> &'static [Kind] {
             Kind::Domain => &[Kind::Domain],
             Kind::Thread => &[Kind::Thread],
             Kind::Console => &[Kind::Console],
+            // No world has devices.
+            Kind::Irq | Kind::DmaSpace | Kind::Hardware => &[],
         },
         Verb::Map(_) | Verb::Unmap => &[Kind::Region],
         Verb::Mint(_) | Verb::Receive(_) => &[Kind::Mailbox],

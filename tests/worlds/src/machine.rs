@@ -124,4 +124,8 @@ impl Machine for BookMachine {
     }
 
     fn console_write(&mut self, _: u64, _: &[u8]) {}
+
+    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
+        None
+    }
 }

@@ -47,6 +47,7 @@ fn service(index: u16, handles: u32, lineages: u32, held: Vec<CapabilityPlan>) -
         stack: PAGE,
         heap: 0,
         arguments: String::new(),
+        unprotected_dma: false,
         quota: Quota {
             memory: 3 * PAGE,
             handles,

@@ -366,5 +366,8 @@ fn takes_slots(number: Number) -> bool {
             | Number::ReplyReceive
             | Number::SignalCreate
             | Number::ThreadCreate
+            | Number::DeviceRegion
+            | Number::IrqCreate
+            | Number::DmaSpaceCreate
     )
 }

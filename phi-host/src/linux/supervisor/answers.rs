@@ -352,6 +352,8 @@ fn described(
             CONSOLE_LOG => ("log".into(), None),
             stream => (format!("stream number {stream}"), None),
         },
+        Kind::Hardware => ("the hardware".into(), None),
+        Kind::Irq | Kind::DmaSpace => (format!("{} {object}", kind.name()), None),
     }
 }
 
@@ -382,6 +384,7 @@ fn planned_name(
             Target::State => (Kind::Region, state_region(kernel, domain), 0),
             Target::HandOver => (Kind::Signal, plan.services.len() as u32 + u32::from(domain.0), 0),
             Target::Console(stream) => (Kind::Console, 0, stream),
+            Target::Hardware => (Kind::Hardware, 0, 0),
         };
         (kind, object, badge) == (capability.kind, capability.object, capability.badge)
     };

@@ -26,6 +26,7 @@ impl Invariants {
 
     /// Panics if one of the invariants does not hold.
     pub(crate) fn check(&mut self, kernel: &mut Kernel<FakeMachine>) {
+        kernel.machine.take_device_memory();
         threads_are_where_their_activity_says(kernel);
         deadlines_belong_to_waits(kernel);
         domains_own_what_they_account_for(kernel);
@@ -35,6 +36,8 @@ impl Invariants {
         replies_belong_to_served_threads(kernel);
         known_ways_are_as_they_were(kernel);
         pages_are_mapped_as_held(kernel);
+        devices_reach_what_is_held(kernel);
+        interrupts_come_where_they_are_bound(kernel);
         budgets_hold(kernel);
     }
 
@@ -89,7 +92,9 @@ fn exists(kernel: &Kernel<FakeMachine>, kind: Kind, object: u32) -> bool {
         Kind::Thread => kernel.threads[object].activity != Activity::Free,
         Kind::Reply => kernel.threads[object].activity == Activity::Served,
         Kind::Domain => object < kernel.domains.len(),
-        Kind::Console => true,
+        Kind::Console | Kind::Hardware => true,
+        Kind::Irq => kernel.irqs[object].alive,
+        Kind::DmaSpace => kernel.dma_spaces[object].alive,
     }
 }
 
@@ -207,7 +212,8 @@ fn domains_own_what_they_account_for(kernel: &mut Kernel<FakeMachine>) {
             assert_eq!(started.map(|started| u32::from(started.domain)), Some(index));
         }
         let regions = domain.regions.clone().map(|region| kernel.regions[region as usize]);
-        let used = regions.filter(|region| region.state != RegionState::Free);
+        let paid = |region: &phi_mem::Region| region.state != RegionState::Free && !region.device;
+        let used = regions.filter(paid);
         assert_eq!(
             domain.region_memory,
             used.map(|region| region.place.page_length()).sum::<u64>()
@@ -401,6 +407,60 @@ fn pages_are_mapped_as_held(kernel: &mut Kernel<FakeMachine>) {
         }
     }
     assert!(expected.is_empty(), "mapped in domains that are not loaded: {expected:?}");
+}
+
+fn devices_reach_what_is_held(kernel: &mut Kernel<FakeMachine>) {
+    let mut expected: BTreeMap<u16, BTreeMap<(u32, u64), Rights>> = BTreeMap::new();
+    let mut mappings: BTreeMap<u16, u32> = BTreeMap::new();
+    for entry in occupied(kernel) {
+        let Capability { object, mapping, rights, .. } = *kernel.capabilities.get(entry);
+        assert_eq!(mapping.dma.is_empty(), mapping.space == NONE);
+        if mapping.space == NONE {
+            continue;
+        }
+        assert_eq!(kernel.capabilities.state(entry), State::Held);
+        assert!(rights.contains(mapping.dma) && !kernel.regions[object as usize].device);
+        *mappings.entry(mapping.space as u16).or_default() += 1;
+        let pages = expected.entry(mapping.space as u16).or_default();
+        let end = mapping.address + mapping.length;
+        for page in (mapping.address..end).step_by(PAGE as usize) {
+            *pages.entry((object, page)).or_default() |= mapping.dma;
+        }
+    }
+    let hardware = &kernel.machine.hardware;
+    for (space, reach) in &hardware.spaces {
+        assert!(kernel.dma_spaces[usize::from(*space)].alive);
+        let count = mappings.remove(space).unwrap_or_default();
+        assert_eq!(kernel.dma_spaces[usize::from(*space)].mappings, count);
+        assert_eq!(reach.enabled, count > 0, "the device of {space} transfers");
+        let pages = expected.remove(space).unwrap_or_default();
+        for (page, access) in &reach.pages {
+            let held = pages.get(page).copied().unwrap_or_default();
+            assert!(held.contains(*access), "{space} has {access:?} of {held:?}: {page:x?}");
+        }
+        for (page, held) in pages {
+            let access = reach.pages.get(&page).copied().unwrap_or_default();
+            let failed = hardware.failed.contains(&(*space, page.0));
+            assert!(failed || access == held, "{space} lacks {held:?}: {page:x?}");
+        }
+    }
+    assert!(expected.is_empty(), "mapped in spaces that are none: {expected:?}");
+    let alive = kernel.dma_spaces.iter().filter(|space| space.alive).count();
+    assert_eq!(alive, hardware.spaces.len());
+}
+
+fn interrupts_come_where_they_are_bound(kernel: &Kernel<FakeMachine>) {
+    for (index, irq) in kernel.irqs.iter().enumerate() {
+        let masked = kernel.machine.hardware.irqs.get(&(index as u16));
+        assert_eq!(irq.alive, masked.is_some(), "irq {index}");
+        if irq.signal != NONE {
+            assert!(irq.alive && kernel.signals[irq.signal as usize].alive, "irq {index}");
+            let lineages = kernel.capabilities.lineages();
+            assert!(irq.origins.iter().all(|origin| lineages.is_valid(*origin)), "irq {index}");
+        } else {
+            assert_ne!(masked, Some(&false), "irq {index} comes, and nobody waits for it");
+        }
+    }
 }
 
 fn budgets_hold(kernel: &Kernel<FakeMachine>) {

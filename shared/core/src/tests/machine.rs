@@ -1,5 +1,6 @@
 //! A machine that only keeps books, and panics when ΦCore breaks the contract of [`Machine`].
 
+use super::hardware::FakeHardware;
 use crate::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
 use phi_abi::layout::PAGE;
 use phi_abi::{Rights, StartBlock};
@@ -42,6 +43,7 @@ pub(crate) struct FakeMachine {
     pub(crate) failures: Failures,
     /// Domains in which a mapping has failed since they were loaded, with the region.
     pub(crate) failed_maps: BTreeSet<(u16, u32)>,
+    pub(crate) hardware: FakeHardware,
 }
 
 fn fails(count: &mut u32) -> Result<(), MachineError> {
@@ -67,6 +69,14 @@ impl FakeMachine {
     pub(crate) fn written(&self, stream: u64) -> Vec<u8> {
         let lines = self.console.iter().filter(|(other, _)| *other == stream);
         lines.flat_map(|(_, bytes)| bytes.iter().copied()).collect()
+    }
+
+    /// Regions that the devices have made are regions as others are.
+    pub(crate) fn take_device_memory(&mut self) {
+        for (region, span) in core::mem::take(&mut self.hardware.made) {
+            let before = self.regions.insert(region.0, (span, Content::Zero));
+            assert!(before.is_none(), "{region:?} has memory already");
+        }
     }
 
     fn pages_of(&self, region: RegionIndex, span: Span) -> impl Iterator<Item = u64> + use<> {
@@ -144,6 +154,8 @@ impl Machine for FakeMachine {
             let mapped = space.pages.keys().any(|(other, _)| *other == region.0);
             assert!(!mapped, "{region:?} is destroyed while domain {domain} maps it");
         }
+        self.hardware.region_is_gone(region);
+        self.take_device_memory();
         assert!(self.regions.remove(&region.0).is_some(), "{region:?} has no memory");
     }
 
@@ -156,6 +168,7 @@ impl Machine for FakeMachine {
     ) -> Result<(), MachineError> {
         let valid = access == Rights::READ || access == Rights::READ | Rights::WRITE;
         assert!(valid, "mapped with {access:?}");
+        self.take_device_memory();
         let pages = self.pages_of(region, span);
         assert!(self.spaces.contains_key(&domain.0), "mapped into {domain:?}, which is not loaded");
         if fails(&mut self.failures.map).is_err() {
@@ -186,5 +199,9 @@ impl Machine for FakeMachine {
 
     fn console_write(&mut self, stream: u64, bytes: &[u8]) {
         self.console.push((stream, bytes.to_vec()));
+    }
+
+    fn devices(&mut self) -> Option<&mut dyn crate::Devices> {
+        Some(&mut self.hardware)
     }
 }

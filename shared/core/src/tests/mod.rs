@@ -1,12 +1,14 @@
 //! Tests of ΦCore on a machine that only keeps books. After every call of every test, all invariants
 //! of the private state are checked.
 
+mod hardware;
 mod invariants;
 mod machine;
 mod plan;
 mod system;
 
 mod capabilities;
+mod devices;
 mod direct;
 mod domains;
 mod fast;

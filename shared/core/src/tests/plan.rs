@@ -96,6 +96,7 @@ fn service(index: u16, count: u16) -> ServicePlan {
         stack: PAGE,
         heap: PAGE,
         arguments: format!("number {index}"),
+        unprotected_dma: false,
         quota: Quota {
             memory: (IMAGE_PAGES + REGION_PAGES) * PAGE,
             handles: 32,
@@ -137,4 +138,13 @@ pub(crate) fn plan(count: u16) -> Plan {
         plan_address: WINDOWS_BASE + 16 * PAGE,
         until: None,
     }
+}
+
+/// Such a system in which service 1 also begins with `hardware`.
+pub(crate) fn with_hardware(count: u16) -> Plan {
+    let mut plan = plan(count);
+    let rights = Kind::Hardware.rights();
+    let hardware = capability("hardware".to_string(), Target::Hardware, rights, 0);
+    plan.services[1].capabilities.push(hardware);
+    plan
 }

@@ -4,15 +4,17 @@
 use super::fast::goes_short;
 use super::invariants::Invariants;
 use super::machine::FakeMachine;
-use super::plan::plan;
+use super::plan::with_hardware;
 use crate::object::Activity;
-use crate::{DomainIndex, Frame, Kernel, ThreadIndex};
+use crate::{DmaIndex, DomainIndex, Frame, IrqIndex, Kernel, ThreadIndex};
 use phi_abi::layout::PAGE;
 use phi_abi::{
-    FOREVER, Fault, FaultKind, Grant, Handle, Kind, MESSAGE_GRANTS, Message, Mode, Number, Rights,
+    CALLS, FOREVER, Fault, FaultKind, Grant, Handle, Kind, MESSAGE_GRANTS, Message, Mode, Number,
+    Rights,
 };
 use phi_cap::{Capability, State};
 use phi_manifest::plan::BudgetPlan;
+use phi_mem::Region;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
@@ -50,7 +52,7 @@ impl Random {
 const ADDRESSES: [Kind; 2] = [Kind::Mailbox, Kind::Object];
 
 /// How often each call is made, in relation to the others.
-const WEIGHTS: [(Number, u64); 29] = [
+const WEIGHTS: [(Number, u64); CALLS.len()] = [
     (Number::CapabilityDerive, 10),
     (Number::CapabilityRevoke, 4),
     (Number::CapabilityDrop, 8),
@@ -80,6 +82,13 @@ const WEIGHTS: [(Number, u64); 29] = [
     (Number::DomainPanic, 1),
     (Number::ClockRead, 1),
     (Number::ConsoleWrite, 1),
+    (Number::DeviceRegion, 3),
+    (Number::IrqCreate, 8),
+    (Number::IrqBind, 24),
+    (Number::IrqAcknowledge, 8),
+    (Number::DmaSpaceCreate, 8),
+    (Number::DmaMap, 16),
+    (Number::DmaUnmap, 6),
 ];
 
 pub(crate) struct Driver {
@@ -91,7 +100,7 @@ pub(crate) struct Driver {
     /// Threads whose call has not returned to them yet.
     pending: BTreeSet<u16>,
     /// Calls that have returned well, by number; of those that never return, all that were made.
-    succeeded: [u64; 29],
+    succeeded: [u64; CALLS.len()],
     /// Loans that arrived.
     loans: u64,
     /// Loans in calls that were made, of pages which were lent to their lender.
@@ -121,7 +130,7 @@ impl Drop for Driver {
 }
 
 fn booted() -> Kernel<FakeMachine> {
-    let mut plan = plan(SERVICES);
+    let mut plan = with_hardware(SERVICES);
     for service in &mut plan.services {
         service.quota.handles = 26;
         service.quota.lineages = 7;
@@ -141,7 +150,7 @@ impl Driver {
             seed,
             step: 0,
             pending: BTreeSet::new(),
-            succeeded: [0; 29],
+            succeeded: [0; CALLS.len()],
             loans: 0,
             lent_on: 0,
             after_call: AfterCall::Any,
@@ -239,6 +248,9 @@ impl Driver {
             1 => failures.thread_start = 1,
             2 => failures.region_create = 1,
             3..6 => failures.map = 1 + self.random.below(3) as u32,
+            10 => self.kernel.machine.hardware.fails = 1,
+            11..15 => self.kernel.interrupt(IrqIndex(self.random.below(6) as u16)),
+            15 => self.kernel.dma_fault(DmaIndex(self.random.below(4) as u16), 0x1000),
             6 if self.kernel.domain_of(thread).0 != 0 || self.random.once_in(10) => {
                 self.kernel.fault(thread, fault);
             }
@@ -430,6 +442,29 @@ impl Driver {
             Number::SignalCreate | Number::ThreadExit | Number::DomainPanic | Number::ClockRead => {
                 [0; 4]
             }
+            Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate => {
+                let hardware = self.handle(thread, &[Kind::Hardware], Rights::CONTROL)?;
+                match number {
+                    Number::DeviceRegion => [hardware, 16 * PAGE, PAGE, 0],
+                    _ => [hardware, self.random.below(6), 0, 0],
+                }
+            }
+            Number::IrqBind => {
+                let irq = self.handle(thread, &[Kind::Irq], Rights::CONTROL)?;
+                [irq, self.handle(thread, &[Kind::Signal], Rights::NOTIFY)?, 2, 0]
+            }
+            Number::IrqAcknowledge => {
+                [self.handle(thread, &[Kind::Irq], Rights::CONTROL)?, 0, 0, 0]
+            }
+            Number::DmaMap | Number::DmaUnmap => {
+                let space = self.handle(thread, &[Kind::DmaSpace], Rights::CONTROL)?;
+                let region = self.handle(thread, &[Kind::Region], Rights::READ)?;
+                let device = self.capability(thread, region)?.object as usize;
+                if number == Number::DmaMap && self.kernel.regions[device].device {
+                    return None;
+                }
+                [space, region, 4 + 8 * self.random.below(2), 0]
+            }
             _ => self.message_words(thread, number)?,
         })
     }
@@ -503,7 +538,10 @@ impl Driver {
                 false => Grant::copy(handle, rights),
             });
         }
-        let place = self.kernel.regions.get(object as usize)?.place;
+        let Region { place, device, .. } = *self.kernel.regions.get(object as usize)?;
+        if device {
+            return None;
+        }
         let (start, length) = match mapping.loan {
             true => (mapping.address, mapping.length.min(place.length)),
             false => (place.address, place.length),
@@ -526,11 +564,11 @@ fn the_invariants_hold_after_every_random_step() {
 
 #[test]
 fn the_invariants_hold_over_many_random_steps() {
-    let (mut succeeded, mut loans, mut lent_on) = ([0; 29], 0, 0);
+    let (mut succeeded, mut loans, mut lent_on) = ([0; CALLS.len()], 0, 0);
     for seed in 100..120 {
         let mut driver = Driver::new(seed);
         driver.run(15_000, 16);
-        (0..29).for_each(|number| succeeded[number] += driver.succeeded[number]);
+        (0..CALLS.len()).for_each(|number| succeeded[number] += driver.succeeded[number]);
         loans += driver.loans;
         lent_on += driver.lent_on;
     }

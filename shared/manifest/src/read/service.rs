@@ -28,6 +28,8 @@ const KEYS: &[Key] = &[
     Key { name: "threads", example: "threads = 4" },
     Key { name: "lineages", example: "lineages = 32" },
     Key { name: "budget", example: "budget = \"5 ms / 10 ms\"" },
+    Key { name: "hardware", example: "hardware = true" },
+    Key { name: "dma", example: "dma = \"unprotected\"" },
     Key { name: "arguments", example: "arguments = \"top=20\"" },
     Key { name: "restart", example: "restart = { policy = \"always\" }" },
     Key { name: "serves", example: "serves = { count = { capacity = 16 } }" },
@@ -110,10 +112,11 @@ fn from_table(entry: &Entry<'_>, table: Table<'_>) -> Service {
     let restart = restart(&table);
     let arguments = arguments(&table);
     let driver = driver(&table);
-    let image = match table.entry("driver") {
-        None => table.required("image").and_then(|(text, place)| image(&table, text, place)),
-        Some(_) => driver.as_ref().map(|driver| ImageName::of_driver(&driver.plan.name)),
+    let image = match (table.entry("driver"), table.entry("image")) {
+        (Some(_), None) => driver.as_ref().map(|driver| ImageName::of_driver(&driver.plan.name)),
+        _ => table.required("image").and_then(|(text, place)| image(&table, text, place)),
     };
+    let dma = [("protected", false), ("unprotected", true)];
     let places = Places {
         name: entry.place,
         memory: table.place_of("memory"),
@@ -131,6 +134,8 @@ fn from_table(entry: &Entry<'_>, table: Table<'_>) -> Service {
         stack: table.whole_pages("stack", PAGE..=STACK_SIZE - PAGE).unwrap_or(64 << 10),
         heap: table.whole_pages("heap", 0..=HEAP_SIZE).unwrap_or(256 << 10),
         state: table.whole_pages("state", 0..=STATE_SIZE).unwrap_or(0),
+        hardware: table.flag("hardware").unwrap_or(false),
+        unprotected_dma: choice(&table, "dma", Rule::UnknownDma, &dma).unwrap_or(false),
         budget: budget(&table),
         arguments,
         restart,
@@ -181,11 +186,6 @@ fn image(table: &Table<'_>, text: &str, place: usize) -> Option<ImageName> {
 /// What the key `driver` says.
 fn driver(table: &Table<'_>) -> Option<Driver> {
     let entry = table.entry("driver")?;
-    if let Some(image) = table.entry("image") {
-        let cause = format!("{} has an image, and is a driver", table.title);
-        let cure = "remove one: a driver is part of its machine and has no image".into();
-        table.mistake(Rule::ImageAndDriver, "driver", image.place, cause, cure);
-    }
     let inner = inner(table, "driver", &entry, DRIVER)?;
     let (name, disk) = (inner.required("name"), inner.required("disk"));
     if let Some((name, place)) = name.filter(|(name, _)| !DRIVERS.contains(name)) {

@@ -163,6 +163,18 @@ impl<'t> Table<'t> {
         self.text(name)
     }
 
+    /// Whether `name` is `true`.
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        let value = self.entry(name)?.value;
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => {
+                self.wrong_type(name, value, "`true` or `false`");
+                None
+            }
+        }
+    }
+
     /// The whole number of `name`, which must be in `range`.
     pub(super) fn number(&self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.entry(name)?.value;

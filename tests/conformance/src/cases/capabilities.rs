@@ -3,6 +3,7 @@
 use super::{CLIENT, PASS, cases, mailbox, mapped, region, served, signal, word};
 use crate::expect::{Step, equal, holds};
 use crate::play::{PARTNER, Play, SUBJECT, all};
+use phi_abi::layout::PAGE;
 use phi_abi::{Error, FaultKind, Handle, Kind, Message, Number, Rights};
 
 cases!("capabilities":
@@ -83,7 +84,7 @@ fn unknown_flags_fault(play: &Play) -> Step {
 }
 
 /// Calls whose first word is a handle, with words that are right otherwise.
-const BY_HANDLE: [(Number, [u64; 3]); 19] = [
+const BY_HANDLE: [(Number, [u64; 3]); 26] = [
     (Number::CapabilityDerive, [0, 0, 0]),
     (Number::CapabilityRevoke, [0, 0, 0]),
     (Number::CapabilityDrop, [0, 0, 0]),
@@ -103,6 +104,13 @@ const BY_HANDLE: [(Number, [u64; 3]); 19] = [
     (Number::DomainStop, [0, 0, 0]),
     (Number::DomainInspect, [0, 0, 0]),
     (Number::ConsoleWrite, [0, 0, 0]),
+    (Number::DeviceRegion, [PAGE, PAGE, 0]),
+    (Number::IrqCreate, [0, 0, 0]),
+    (Number::IrqBind, [0, 1, 0]),
+    (Number::IrqAcknowledge, [0, 0, 0]),
+    (Number::DmaSpaceCreate, [0, 0, 0]),
+    (Number::DmaMap, [0, Rights::READ.bits() as u64, 0]),
+    (Number::DmaUnmap, [0, 0, 0]),
 ];
 
 /// Each call by handle is a fault with this handle.

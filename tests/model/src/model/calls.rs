@@ -51,7 +51,7 @@ impl Model {
             Number::CapabilityDrop => self.drop_handle(domain, first),
             Number::CapabilityInspect => self.inspect(domain, first),
             Number::ObjectMint => self.mint(domain, first, second, third),
-            Number::RegionCreate => self.region_create(domain, first),
+            Number::RegionCreate => self.region_create(domain, first, second),
             Number::RegionMap => self.region_map(domain, first, second),
             Number::RegionUnmap => self.region_unmap(domain, first),
             Number::MailboxCreate => self.mailbox_create(domain, first),
@@ -75,6 +75,13 @@ impl Model {
             Number::DomainPanic => self.domain_panic(domain, call),
             Number::ClockRead => Ok(Done::Value(Value::Number(self.clock))),
             Number::ConsoleWrite => self.console_write(domain, call),
+            Number::DeviceRegion
+            | Number::IrqCreate
+            | Number::IrqBind
+            | Number::IrqAcknowledge
+            | Number::DmaSpaceCreate
+            | Number::DmaMap
+            | Number::DmaUnmap => self.device(number, call.words),
         }
     }
 

@@ -21,7 +21,7 @@ impl Model {
                 Target::Events => (Kind::Signal, domain, 0),
                 Target::Console(stream) => (Kind::Console, 0, stream),
                 // No plan of the model's has them.
-                Target::State | Target::HandOver => continue,
+                Target::State | Target::HandOver | Target::Hardware => continue,
             };
             let rights = Rights::from_bits_retain(planned.rights) & kind.rights();
             let made = Capability::new(kind, rights, object, Place::Table(domain));

@@ -10,6 +10,7 @@
 
 mod calls;
 mod capability;
+mod device;
 mod domain;
 mod grant;
 mod mailbox;

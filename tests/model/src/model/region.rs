@@ -2,7 +2,7 @@
 
 use super::{Answer, Capability, Done, Life, Model, Place, Region, Stop, Value};
 use phi_abi::layout::PAGE;
-use phi_abi::{Error, FaultKind, Kind, Rights};
+use phi_abi::{Error, FaultKind, Kind, REGION_PINNED, Rights};
 use phi_manifest::plan::SegmentAccess;
 use std::collections::BTreeMap;
 
@@ -18,11 +18,16 @@ impl Model {
         own.map(|region| region.length).sum()
     }
 
-    pub(super) fn region_create(&mut self, domain: usize, length: u64) -> Answer {
+    pub(super) fn region_create(&mut self, domain: usize, length: u64, flags: u64) -> Answer {
+        let mut stops = Vec::new();
         let whole = length.checked_next_multiple_of(PAGE).filter(|whole| *whole > 0);
-        let Some(length) = whole else {
-            return Err(vec![Stop::Fault(FaultKind::BadArgument, length)]);
-        };
+        if whole.is_none() {
+            stops.push(Stop::Fault(FaultKind::BadArgument, length));
+        }
+        if flags & !REGION_PINNED != 0 {
+            stops.push(Stop::Fault(FaultKind::BadArgument, flags));
+        }
+        let Some(length) = whole.filter(|_| stops.is_empty()) else { return Err(stops) };
         let own = |held: &&Region| held.alive && held.owner == Some(domain);
         let used = self.regions.iter().filter(own).count() as u32;
         let quota = self.domains[domain].quota;
