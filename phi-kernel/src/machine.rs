@@ -192,6 +192,7 @@ impl Machine for Metal {
         let count = span.length / PAGE;
         let (frames, of_bundle) = match content {
             Content::Zero => (Frames::zeroed(count, &mut self.frames)?, false),
+            Content::Pinned => (Frames::zeroed_run(count, &mut self.frames)?, false),
             Content::Input(number) => {
                 let input = bundle.plan().inputs.get(usize::from(number)).ok_or(MachineError)?;
                 (Frames::of_run(self.content.frames(input.offset, count))?, true)

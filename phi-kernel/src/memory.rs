@@ -140,11 +140,34 @@ impl Frames {
                 None => length = length.div_ceil(2),
             }
         }
-        for run in &frames.runs {
+        frames.clear();
+        Ok(frames)
+    }
+
+    /// `count` frames of zeros in one run.
+    ///
+    /// # Errors
+    /// There is no such run; nothing was taken.
+    pub fn zeroed_run(count: u64, allocator: &mut FrameAllocator) -> Result<Frames, MachineError> {
+        let first = allocator.allocate_run(count, 1).ok_or(MachineError)?;
+        match Frames::of_run(FrameRange { first, count }) {
+            Ok(mut frames) => {
+                frames.clear();
+                Ok(frames)
+            }
+            Err(error) => {
+                allocator.free(first, count);
+                Err(error)
+            }
+        }
+    }
+
+    /// Fills frames with zeros that were just taken.
+    fn clear(&mut self) {
+        for run in &self.runs {
             // SAFETY: the frames were free, so nobody else uses them; the direct map has them.
             unsafe { direct(run.first * PAGE).write_bytes(0, (run.count * PAGE) as usize) };
         }
-        Ok(frames)
     }
 
     fn push(&mut self, run: FrameRange) -> Result<(), MachineError> {
