@@ -1,7 +1,8 @@
 //! The bare machine, as ΦCore knows it.
 
 use crate::arch::{
-    Access, CALL_TABLE, Clock, Context, Event, ExtendedStates, KernelSpace, Serial, clear_segments,
+    Access, Board, CALL_TABLE, Clock, Context, Event, ExtendedStates, KernelSpace, Serial,
+    clear_segments,
 };
 use crate::domain::{self, Domain};
 use crate::memory::Frames;
@@ -9,10 +10,13 @@ use crate::report::RECORD_SEPARATOR;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use phi_abi::layout::PAGE;
-use phi_abi::{CONSOLE_TRANSCRIPT, Rights, StartBlock};
-use phi_core::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
+use phi_abi::{CONSOLE_TRANSCRIPT, Caching, IrqSource, Rights, StartBlock};
+use phi_core::{
+    Content, Devices, DmaIndex, DomainIndex, IrqIndex, Machine, MachineError, MessageSignal,
+    RegionIndex, Span, ThreadIndex,
+};
 use phi_manifest::plan::Plan;
-use phi_mem::FrameAllocator;
+use phi_mem::{FrameAllocator, FrameRange};
 
 /// A thread's registers, and its domain.
 struct Thread {
@@ -24,8 +28,18 @@ struct Thread {
 struct Region {
     address: u64,
     frames: Frames,
-    /// Whether the frames are the bundle's, which stay.
-    of_bundle: bool,
+    kind: Kind,
+}
+
+/// Whose a region's memory is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// The region's own.
+    Own,
+    /// The bundle's, which stays.
+    Bundle,
+    /// A device's.
+    Device(Caching),
 }
 
 /// The bare machine.
@@ -37,6 +51,8 @@ pub struct Metal {
     regions: Vec<Option<Region>>,
     threads: Box<[Thread]>,
     extended: ExtendedStates,
+    /// The devices, if the machine has any for services.
+    pub board: Option<Board>,
     /// The clock; [`crate::run`] sets its alarm.
     pub clock: Clock,
     transcript: Serial,
@@ -50,6 +66,7 @@ impl Metal {
         content: domain::Content,
         kernel: KernelSpace,
         frames: FrameAllocator,
+        board: Option<Board>,
         clock: Clock,
     ) -> Option<Metal> {
         let services = &content.bundle.plan().services;
@@ -68,6 +85,7 @@ impl Metal {
             regions: Vec::new(),
             threads: threads.into(),
             extended: ExtendedStates::new(count)?,
+            board,
             clock,
             transcript: Serial::transcript(),
             log: Serial::log(),
@@ -119,6 +137,17 @@ impl Metal {
             Some(domain) => Event::Fault(domain.fault(fault)),
             None => event,
         }
+    }
+
+    /// Makes a place for a region.
+    fn reserve_region(&mut self, region: RegionIndex) -> Result<(), MachineError> {
+        let number = region.0 as usize;
+        if number >= self.regions.len() {
+            let more = number + 1 - self.regions.len();
+            self.regions.try_reserve(more).map_err(|_| MachineError)?;
+            self.regions.resize_with(number + 1, || None);
+        }
+        Ok(())
     }
 
     /// A loaded domain and a region, for a change of `span`: with the number of its first page in the
@@ -182,33 +211,28 @@ impl Machine for Metal {
         span: Span,
         content: Content,
     ) -> Result<(), MachineError> {
-        let number = region.0 as usize;
-        if number >= self.regions.len() {
-            let more = number + 1 - self.regions.len();
-            self.regions.try_reserve(more).map_err(|_| MachineError)?;
-            self.regions.resize_with(number + 1, || None);
-        }
+        self.reserve_region(region)?;
         let bundle = self.content.bundle;
         let count = span.length / PAGE;
-        let (frames, of_bundle) = match content {
-            Content::Zero => (Frames::zeroed(count, &mut self.frames)?, false),
-            Content::Pinned => (Frames::zeroed_run(count, &mut self.frames)?, false),
+        let (frames, kind) = match content {
+            Content::Zero => (Frames::zeroed(count, &mut self.frames)?, Kind::Own),
+            Content::Pinned => (Frames::zeroed_run(count, &mut self.frames)?, Kind::Own),
             Content::Input(number) => {
                 let input = bundle.plan().inputs.get(usize::from(number)).ok_or(MachineError)?;
-                (Frames::of_run(self.content.frames(input.offset, count))?, true)
+                (Frames::of_run(self.content.frames(input.offset, count))?, Kind::Bundle)
             }
             Content::Plan => {
-                (Frames::of_run(self.content.frames(bundle.plan_offset(), count))?, true)
+                (Frames::of_run(self.content.frames(bundle.plan_offset(), count))?, Kind::Bundle)
             }
         };
-        self.regions[number] = Some(Region { address: span.address, frames, of_bundle });
+        self.regions[region.0 as usize] = Some(Region { address: span.address, frames, kind });
         Ok(())
     }
 
     fn region_destroy(&mut self, region: RegionIndex) {
         let slot = self.regions.get_mut(region.0 as usize);
         if let Some(region) = slot.and_then(Option::take)
-            && !region.of_bundle
+            && matches!(region.kind, Kind::Own)
         {
             region.frames.free(&mut self.frames);
         }
@@ -223,10 +247,10 @@ impl Machine for Metal {
     ) -> Result<(), MachineError> {
         let (domain, region, frames, first, count) =
             self.mapping(domain, region, span).ok_or(MachineError)?;
-        let access = if access.contains(Rights::WRITE) && !region.of_bundle {
-            Access::Write
-        } else {
-            Access::Read
+        let access = match (region.kind, access.contains(Rights::WRITE)) {
+            (Kind::Own, true) => Access::Write,
+            (Kind::Device(caching), writable) => Access::Device { caching, writable },
+            _ => Access::Read,
         };
         // All that can fail comes before the first change.
         domain.space().reserve(span.address, count, frames).ok_or(MachineError)?;
@@ -260,7 +284,104 @@ impl Machine for Metal {
         }
     }
 
-    fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
-        None
+    fn devices(&mut self) -> Option<&mut dyn Devices> {
+        match self.board {
+            Some(_) => Some(self),
+            None => None,
+        }
+    }
+}
+
+impl Metal {
+    /// The devices, for a call that ΦCore makes only where there are some.
+    fn board(&mut self) -> Result<&mut Board, MachineError> {
+        self.board.as_mut().ok_or(MachineError)
+    }
+}
+
+impl Devices for Metal {
+    fn root(&self) -> u64 {
+        self.board.as_ref().map_or(0, Board::root)
+    }
+
+    fn region_create(
+        &mut self,
+        region: RegionIndex,
+        span: Span,
+        physical: u64,
+        caching: Caching,
+    ) -> Result<(), MachineError> {
+        if !self.board()?.may_map(&(physical..physical.saturating_add(span.length))) {
+            return Err(MachineError);
+        }
+        self.reserve_region(region)?;
+        let run = FrameRange { first: physical / PAGE, count: span.length / PAGE };
+        let (address, frames) = (span.address, Frames::of_run(run)?);
+        let kind = Kind::Device(caching);
+        self.regions[region.0 as usize] = Some(Region { address, frames, kind });
+        Ok(())
+    }
+
+    fn irq_open(
+        &mut self,
+        irq: IrqIndex,
+        source: IrqSource,
+    ) -> Result<MessageSignal, MachineError> {
+        self.board()?.irq_open(irq, source)
+    }
+
+    fn irq_close(&mut self, irq: IrqIndex) {
+        if let Some(board) = &mut self.board {
+            board.irq_close(irq);
+        }
+    }
+
+    fn irq_mask(&mut self, irq: IrqIndex, masked: bool) {
+        if let Some(board) = &mut self.board {
+            board.irq_mask(irq, masked);
+        }
+    }
+
+    fn protects(&self) -> bool {
+        self.board.as_ref().is_some_and(Board::protects)
+    }
+
+    fn dma_open(&mut self, space: DmaIndex, requester: u16) -> Result<(), MachineError> {
+        let board = self.board.as_mut().ok_or(MachineError)?;
+        board.dma_open(space, requester, &mut self.frames)
+    }
+
+    fn dma_close(&mut self, space: DmaIndex) {
+        if let Some(board) = &mut self.board {
+            board.dma_close(space, &mut self.frames);
+        }
+    }
+
+    fn dma_enable(&mut self, space: DmaIndex, on: bool) {
+        if let Some(board) = &mut self.board {
+            board.dma_enable(space, on);
+        }
+    }
+
+    fn dma_map(
+        &mut self,
+        space: DmaIndex,
+        region: RegionIndex,
+        span: Span,
+        access: Rights,
+    ) -> Result<u64, MachineError> {
+        let region = self.regions.get(region.0 as usize).and_then(Option::as_ref);
+        let region = region.ok_or(MachineError)?;
+        let first = span.address.checked_sub(region.address).ok_or(MachineError)? / PAGE;
+        let runs = region.frames.part(first, span.length / PAGE);
+        let writable = access.contains(Rights::WRITE) && matches!(region.kind, Kind::Own);
+        let board = self.board.as_mut().ok_or(MachineError)?;
+        board.dma_map(space, span.address, runs, writable, &mut self.frames)
+    }
+
+    fn dma_unmap(&mut self, space: DmaIndex, _: RegionIndex, span: Span) {
+        if let Some(board) = &mut self.board {
+            board.dma_unmap(space, span.address, span.length / PAGE);
+        }
     }
 }

@@ -57,7 +57,7 @@ fn boot(mut boot: Boot) -> ! {
     }
     let mut frames = memory::frames(&boot.free, EARLY_END);
     // SAFETY: this is called once, and the first frames are below the limit.
-    let (space, clock) = match unsafe { arch::set_up(&boot, &mut frames) } {
+    let (space, clock, board) = match unsafe { arch::set_up(&boot, &mut frames) } {
         Ok(machine) => machine,
         Err(error) => refuse(format_args!("this machine cannot run ΦOS: {error}")),
     };
@@ -67,7 +67,8 @@ fn boot(mut boot: Boot) -> ! {
         Err(error) => refuse(format_args!("the bundle is refused: {error}")),
     };
     let frame = arch::physical(bytes.as_ptr()) / PAGE;
-    let Some(metal) = Metal::new(domain::Content { bundle, frame }, space, frames, clock) else {
+    let Some(metal) = Metal::new(domain::Content { bundle, frame }, space, frames, board, clock)
+    else {
         refuse(format_args!("there is too little memory for the plan's threads"));
     };
     let mut kernel = match Kernel::boot(metal, bundle.plan()) {

@@ -197,7 +197,7 @@ impl Frames {
 
     /// The runs of the `count` frames from number `first` on, each with its distance in frames from
     /// number `first`.
-    pub fn part(&self, first: u64, count: u64) -> impl Iterator<Item = (u64, FrameRange)> {
+    pub fn part(&self, first: u64, count: u64) -> impl Iterator<Item = (u64, FrameRange)> + Clone {
         let mut number = 0;
         self.runs.iter().filter_map(move |run| {
             let start = number;

@@ -1,11 +1,15 @@
 //! The loop: run what ΦCore dispatches, and tell it what became of that.
 
-use crate::arch::{Call, Event, Request, take_request};
+use crate::arch::{
+    Board, Call, DeviceFault, Event, Interrupt, Request, Serial, acknowledge, take_interrupt,
+    take_request,
+};
 use crate::machine::Metal;
 use crate::panic::refuse;
 use crate::{dump, message, short};
+use core::fmt::Write;
 use phi_abi::{CALLS, Fault, FaultKind};
-use phi_core::{Kernel, Machine, SLICE, ThreadIndex};
+use phi_core::{IrqIndex, Kernel, Machine, SLICE, ThreadIndex};
 
 /// No service can ever run again: all of them wait, and for nothing that time brings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,10 +67,11 @@ pub fn run(kernel: &mut Kernel<Metal>) -> Result<u8, Stuck> {
                 kernel.fault(thread, fault);
                 kernel.dispatch()
             }
-            Event::Interrupt => {
+            Event::Interrupt(from) => {
                 if interrupted(kernel, thread, slice) {
                     slice_end = None;
                 }
+                attend(kernel, from);
                 kernel.dispatch()
             }
             Event::Fault(fault) => {
@@ -81,17 +86,64 @@ pub fn run(kernel: &mut Kernel<Metal>) -> Result<u8, Stuck> {
     }
 }
 
-/// Waits for what is due next, and has ΦCore do it.
+/// Waits for what is due next, or for a device, and has ΦCore do what that asks for.
 fn idle(kernel: &mut Kernel<Metal>) -> Result<(), Stuck> {
-    let Some(deadline) = kernel.next_deadline() else { return Err(Stuck) };
+    let deadline = kernel.next_deadline();
+    if deadline.is_none() && !kernel.awaits_interrupts() {
+        return Err(Stuck);
+    }
+    let deadline = deadline.unwrap_or(u64::MAX);
     while kernel.machine().clock.now() < deadline {
         let clock = &mut kernel.machine_mut().clock;
         clock.set_alarm(deadline);
         clock.wait();
         attend_request(kernel);
+        let from = take_interrupt();
+        attend(kernel, from);
+        if from.is_some() {
+            return Ok(());
+        }
     }
     kernel.expire();
     Ok(())
+}
+
+/// Has ΦCore know of an interrupt of a device, and lets the next one come.
+fn attend(kernel: &mut Kernel<Metal>, from: Option<Interrupt>) {
+    let Some(from) = from else { return };
+    match from {
+        Interrupt::Irq(number) => {
+            let irq = IrqIndex(number);
+            if kernel.machine_mut().board.as_mut().is_some_and(|board| board.is_storm(irq)) {
+                // A line that cannot be written to is not there to be told.
+                let _ = writeln!(
+                    Serial::log(),
+                    "irq: a storm of source {number} is stopped until its driver acknowledges"
+                );
+            }
+            kernel.interrupt(irq);
+        }
+        Interrupt::DmaFault => {
+            while let Some(fault) = kernel.machine_mut().board.as_mut().and_then(Board::take_fault)
+            {
+                dma_fault(kernel, fault);
+            }
+        }
+    }
+    acknowledge();
+}
+
+/// Stops a device that reached for what it may not, and ends who drives it.
+fn dma_fault(kernel: &mut Kernel<Metal>, fault: DeviceFault) {
+    let DeviceFault { requester, space, address } = fault;
+    let (bus, device, function) = (requester >> 8, requester >> 3 & 31, requester & 7);
+    let _ = writeln!(
+        Serial::log(),
+        "dma: device {bus:02x}:{device:02x}.{function} reached for {address:#x}, and is stopped"
+    );
+    if let Some(space) = space {
+        kernel.dma_fault(space, address);
+    }
 }
 
 /// Does what a non-maskable interrupt asked for, if one came.

@@ -3,11 +3,16 @@
 use super::SourceArguments;
 use super::session::{Machine, Style, without_host_drivers};
 use crate::failure::{Failure, Kind};
+use crate::linux::disk::DiskFile;
 use crate::symbols::Symbols;
-use crate::{disk, qemu};
+use crate::{disk, linux, qemu};
+use phi_manifest::bundle::Bundle;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
+
+/// Bytes of a virtio disk's name, at most (virtio 1.2, 5.2.6).
+const DISK_NAME: usize = 20;
 
 const EXAMPLES: &str = "\
 The transcript goes to standard output, the log to standard error. A disk that `phi-host image --disk` wrote
@@ -18,6 +23,7 @@ Examples:
   phi-host boot examples/wordcount --input text=README.md --uefi
   phi-host boot --memory 512 --stats wordcount.bundle
   phi-host boot wordcount.disk
+  phi-host boot tests/disk --disk data=disk.img
   phi-host boot examples/wordcount --input text=README.md --gdb";
 
 /// Run a system on the bare-metal kernel, in QEMU
@@ -29,6 +35,9 @@ pub struct Boot {
     /// MiB of memory; by default as much as the bundle and the quotas need, and for a disk 1024
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
     memory: Option<u32>,
+    /// The file for a disk of the manifest; with `,ro` it is only read
+    #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
+    disks: Vec<DiskFile>,
     /// Boot from a disk by UEFI firmware, as most computers do
     #[arg(long)]
     uefi: bool,
@@ -57,6 +66,7 @@ impl Boot {
         let loaded = self.source.load()?;
         let bundle = loaded.bundle()?;
         without_host_drivers(&bundle)?;
+        self.check_disks(&bundle)?;
         let project = loaded.project()?;
         let kernel = qemu::kernel(&project)?;
         let loader = self.uefi.then(|| qemu::loader(&project)).transpose()?;
@@ -66,8 +76,30 @@ impl Boot {
     }
 
     fn options(&self) -> qemu::Options {
-        let (memory, dump) = (self.memory, self.dump.clone());
-        qemu::Options { memory, debugger: self.gdb, dump, ..qemu::Options::default() }
+        let (memory, dump, disks) = (self.memory, self.dump.clone(), self.disks.clone());
+        qemu::Options { memory, disks, debugger: self.gdb, dump, ..qemu::Options::default() }
+    }
+
+    /// Each disk of the system has a file that the emulator will be able to open, and a name that fits.
+    fn check_disks(&self, bundle: &Bundle<'_>) -> Result<(), Failure> {
+        let failure = |error: &linux::disk::DiskError| {
+            Failure::new(error.kind(), error.to_string()).help(error.help())
+        };
+        linux::disk::assign(bundle.plan(), &self.disks).map_err(|error| failure(&error))?;
+        for disk in &self.disks {
+            if disk.name.len() > DISK_NAME {
+                let what =
+                    format!("the disk's name has more than {DISK_NAME} bytes: `{}`", disk.name);
+                return Err(Failure::new(Kind::Mistake, what)
+                    .help("virtio disks have short names: choose another one in the manifest"));
+            }
+            File::options().read(true).write(!disk.read_only).open(&disk.file).map_err(
+                |error| {
+                    failure(&linux::disk::DiskError::Unusable(disk.file.clone(), error.to_string()))
+                },
+            )?;
+        }
+        Ok(())
     }
 
     fn boot_disk(&self, file: &File) -> Result<u8, Failure> {

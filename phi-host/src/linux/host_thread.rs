@@ -245,11 +245,8 @@ pub fn run(service: Arc<Service>, begin: Begin, prepare: impl FnOnce()) {
     if page.state() == control::RUNNING {
         page.wait_while_held();
         probe::site!("thread_begin", thread.domain(), thread.slot(), 0, 0, 0, 0);
-        // A driver of the machine's takes the place of the service's image, if it has one.
-        let entry = match thread.service.driver {
-            Some(_) => driver::entry as *const () as u64,
-            None => begin.entry,
-        };
+        let drives = begin.entry == 0 && thread.service.driver.is_some();
+        let entry = if drives { driver::entry as *const () as u64 } else { begin.entry };
         thread.set_in_service(true);
         // SAFETY: entry, stack and argument are those that ΦCore gave the thread; whatever the
         // service does there, it comes back through `leave`, with this frame as it was.

@@ -449,6 +449,10 @@ impl Machine for LinuxMachine<'_> {
         stack: u64,
         argument: u64,
     ) -> Result<(), MachineError> {
+        let plan = self.bundle.plan().services.get(usize::from(index.0)).ok_or(MachineError)?;
+        // A driver of this machine's takes the place of the image, if there is one for other machines.
+        let drives = plan.driver.is_some() && entry == plan.image.entry;
+        let entry = if drives { 0 } else { entry };
         let domain = self.domain(index).ok_or(MachineError)?;
         let slot = match domain.thread_start(thread, entry, stack, argument) {
             Ok(slot) => slot,

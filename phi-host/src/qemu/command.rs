@@ -2,6 +2,7 @@
 
 use super::debugger::Debugger;
 use super::firmware;
+use crate::linux::disk::DiskFile;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -24,6 +25,8 @@ pub struct Options {
     pub count_instructions: bool,
     /// The UEFI program, to boot by UEFI from a disk; without it, PVH enters the kernel.
     pub loader: Option<PathBuf>,
+    /// Files for the system's disks. With some, the machine has an IOMMU.
+    pub disks: Vec<DiskFile>,
     /// Whether the machine waits for gdb.
     pub debugger: bool,
     /// The file for dumps: the kernel's last one stays, which it writes at the system's end, if it has not
@@ -63,6 +66,7 @@ pub fn command(
     let mut command = Command::new(PROGRAM);
     command.args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", &format!("{memory}M")]);
     command.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+    disks(&mut command, &options.disks);
     let image = match *source {
         Source::Direct { kernel, bundle } => {
             command.args(["-bios", "qboot.rom", "-kernel"]).arg(kernel);
@@ -101,6 +105,26 @@ pub fn command(
     command.process_group(0);
     inherit(&mut command, [image, log, monitor], getpid());
     command
+}
+
+/// Virtio disks with the names of the system's, behind an IOMMU.
+fn disks(command: &mut Command, disks: &[DiskFile]) {
+    if !disks.is_empty() {
+        // Before all that it stands before.
+        command.args(["-device", "intel-iommu,intremap=on,aw-bits=48"]);
+    }
+    for (number, disk) in disks.iter().enumerate() {
+        let file = disk.file.display().to_string().replace(',', ",,");
+        let access = if disk.read_only { "on" } else { "off" };
+        command.args([
+            "-drive",
+            &format!("if=none,id=disk{number},format=raw,readonly={access},file={file}"),
+        ]);
+        let name = disk.name.replace(',', ",,");
+        command.args(["-device", &format!(
+            "virtio-blk-pci,drive=disk{number},serial={name},disable-legacy=on,iommu_platform=on"
+        )]);
+    }
 }
 
 /// Has the process of `command` inherit `descriptors`, and end when its parent does.

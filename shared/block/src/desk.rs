@@ -107,6 +107,12 @@ impl Desk {
         self.places.iter().any(Option::is_none)
     }
 
+    /// The call that waits for the device to do what has this number.
+    pub fn call(&self, number: usize) -> Option<&Incoming> {
+        let waiting = self.places.get(number)?.as_ref();
+        waiting.filter(|waiting| !waiting.opens).map(|waiting| &waiting.call)
+    }
+
     /// Whether no call waits.
     pub fn is_idle(&self) -> bool {
         self.places.iter().all(Option::is_none)

@@ -171,6 +171,11 @@ impl<M: Machine> Kernel<M> {
         self.deliver(index, 1);
     }
 
+    /// Whether an interrupt may come that somebody waits for.
+    pub fn awaits_interrupts(&self) -> bool {
+        self.irqs.iter().any(|irq| irq.signal != NONE)
+    }
+
     fn deliver(&mut self, irq: u32, count: u64) {
         if let Some(devices) = self.machine.devices() {
             devices.irq_mask(IrqIndex(irq as u16), true);

@@ -1,6 +1,6 @@
 //! Devices: their registers, their interrupts, and what they can reach of memory.
 
-use crate::{Capability, Region, Signal, WrongKind, system};
+use crate::{Capability, Incoming, Mapping, Region, Signal, WrongKind, system};
 use phi_abi::{Caching, Error, Handle, IrqSource, Kind, Number, Rights};
 
 /// The machine's devices. What is made from it ends with this domain.
@@ -123,8 +123,20 @@ impl DmaSpace {
     /// `Denied` where nothing protects memory and the manifest does not say `dma = "unprotected"`; `Busy`
     /// when it is mapped for a device; `Revoked`, `Dead`; `Machine` when there is no memory for it.
     pub fn map(&self, region: &Capability, writable: bool) -> Result<u64, Error> {
+        self.map_handle(region.handle(), writable)
+    }
+
+    /// As [`DmaSpace::map`], for what `call` lends at `index`, until its answer.
+    ///
+    /// # Errors
+    /// As there; `Denied`, too, when nothing is lent there.
+    pub fn map_lent(&self, call: &Incoming, index: usize, writable: bool) -> Result<u64, Error> {
+        self.map_handle(call.lent_handle(index).ok_or(Error::Denied)?, writable)
+    }
+
+    fn map_handle(&self, region: Handle, writable: bool) -> Result<u64, Error> {
         let rights = if writable { Rights::READ | Rights::WRITE } else { Rights::READ };
-        let words = [self.0.handle().0, region.handle().0, u64::from(rights.bits()), 0];
+        let words = [self.0.handle().0, region.0, u64::from(rights.bits()), 0];
         system::plain(Number::DmaMap, words)
     }
 
@@ -149,5 +161,58 @@ impl TryFrom<Capability> for DmaSpace {
     fn try_from(capability: Capability) -> Result<DmaSpace, WrongKind> {
         capability.expect(Kind::DmaSpace)?;
         Ok(DmaSpace(capability))
+    }
+}
+
+/// A device's registers, mapped here: reached with the width and in the order that is written.
+#[derive(Debug)]
+pub struct Registers(Mapping);
+
+/// What registers are as wide as.
+pub trait Width: Copy {}
+
+impl Width for u8 {}
+impl Width for u16 {}
+impl Width for u32 {}
+impl Width for u64 {}
+
+impl Registers {
+    /// Maps a region of a device's memory. What is written there is between the caller and the device: it
+    /// reaches no memory but what is mapped for it.
+    ///
+    /// # Errors
+    /// `Denied`, `Revoked`, `Dead`, `Machine`.
+    pub fn map(region: Region) -> Result<Registers, Error> {
+        region.map(true).map(Registers)
+    }
+
+    /// Bytes of registers.
+    pub fn length(&self) -> u64 {
+        self.0.length()
+    }
+
+    /// Reads the register at `offset`; all ones, as of a device that is gone, for one that does not lie in
+    /// the region or across its width.
+    pub fn read<T: Width + From<u8> + core::ops::Not<Output = T>>(&self, offset: u64) -> T {
+        match self.place::<T>(offset) {
+            // SAFETY: mapped as long as `self`, inside, aligned, and any bits make such a number.
+            Some(place) => unsafe { place.read_volatile() },
+            None => !T::from(0),
+        }
+    }
+
+    /// Writes the register at `offset`, if it lies in the region and along its width.
+    pub fn write<T: Width>(&self, offset: u64, value: T) {
+        if let Some(place) = self.place::<T>(offset) {
+            // SAFETY: as for reading, and mapped for writing; it is no memory of Rust's.
+            unsafe { place.write_volatile(value) };
+        }
+    }
+
+    fn place<T: Width>(&self, offset: u64) -> Option<*mut T> {
+        let width = size_of::<T>() as u64;
+        let inside = offset.checked_add(width)? <= self.0.length();
+        let aligned = offset.is_multiple_of(width);
+        (inside && aligned).then(|| (self.0.address() + offset) as *mut T)
     }
 }

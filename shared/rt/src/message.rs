@@ -188,6 +188,11 @@ impl Incoming {
         Some(unsafe { LentBytesMut::new(grant.address, grant.length) })
     }
 
+    /// The handle of what is lent at `index`, if anything is.
+    pub(crate) fn lent_handle(&self, index: usize) -> Option<Handle> {
+        self.loan(index, Rights::READ).map(|grant| grant.handle)
+    }
+
     fn grant(&self, index: usize) -> Option<Grant> {
         self.message.grants().get(index).copied().filter(|grant| !grant.handle.is_null())
     }

@@ -18,7 +18,7 @@ use crate::failure::Kind;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use phi_manifest::plan::Plan;
+use phi_manifest::plan::{Plan, ServicePlan};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -171,11 +171,14 @@ pub struct Disk {
     pub parameters: Parameters,
 }
 
-/// The disks of the services of `plan`, in their order, from `files`.
+/// Which of `files` is for the driver that each service of `plan` is, in their order.
 ///
 /// # Errors
-/// [`DiskError`].
-pub fn open_all(plan: &Plan, files: &[DiskFile]) -> Result<Vec<Option<Disk>>, DiskError> {
+/// [`DiskError`]: one has no file, or no driver, or is given twice.
+pub fn assign<'a>(
+    plan: &Plan,
+    files: &'a [DiskFile],
+) -> Result<Vec<Option<&'a DiskFile>>, DiskError> {
     let drivers = || plan.services.iter().filter_map(|service| service.driver.as_ref());
     for (index, file) in files.iter().enumerate() {
         if !drivers().any(|driver| driver.device == file.name) {
@@ -186,19 +189,30 @@ pub fn open_all(plan: &Plan, files: &[DiskFile]) -> Result<Vec<Option<Disk>>, Di
             return Err(DiskError::Twice(file.name.clone()));
         }
     }
-    let disk = |service: &phi_manifest::plan::ServicePlan| {
+    let file = |service: &ServicePlan| {
         let Some(driver) = service.driver.as_ref().filter(|driver| driver.name == DRIVER) else {
             return Ok(None);
         };
         let file = files.iter().find(|file| file.name == driver.device);
-        let file = file.ok_or_else(|| DiskError::Missing(driver.device.clone()))?;
-        let depth = (service.quota.handles.saturating_sub(OWN_HANDLES) / 2).clamp(1, DEPTH);
-        Disk::open(file, depth as u16).map(Some)
+        file.map(Some).ok_or_else(|| DiskError::Missing(driver.device.clone()))
     };
-    if drivers().next().is_some() {
+    plan.services.iter().map(file).collect()
+}
+
+/// The disks of the services of `plan`, in their order, from `files`.
+///
+/// # Errors
+/// [`DiskError`].
+pub fn open_all(plan: &Plan, files: &[DiskFile]) -> Result<Vec<Option<Disk>>, DiskError> {
+    let assigned = assign(plan, files)?;
+    if plan.services.iter().any(|service| service.driver.is_some()) {
         attempt::driver_ring().map_err(DiskError::NoRing)?;
     }
-    plan.services.iter().map(disk).collect()
+    let open = |(service, file): (&ServicePlan, Option<&DiskFile>)| {
+        let depth = (service.quota.handles.saturating_sub(OWN_HANDLES) / 2).clamp(1, DEPTH);
+        file.map(|file| Disk::open(file, depth as u16)).transpose()
+    };
+    plan.services.iter().zip(assigned).map(open).collect()
 }
 
 impl Disk {

@@ -1,12 +1,14 @@
 //! From the loader's information to the kernel's own page tables, descriptors and clock.
 
 use super::clock::{Clock, LOCAL_APIC};
+use super::devices::{Board, Inventory};
 use super::paging::{DIRECT_MAP, KERNEL_BASE, KernelSpace, direct};
 use super::{CALL_TABLE, call_page, processor, traps};
 use crate::memory::Ranges;
 use core::fmt;
 use core::ops::Range;
 use phi_abi::layout::PAGE;
+use phi_core::MachineError;
 use phi_mem::FrameAllocator;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
@@ -20,6 +22,8 @@ pub struct Boot {
     pub free: Ranges,
     /// Where the bundle lies.
     pub bundle: Range<u64>,
+    /// Physical address of the firmware's first table; 0 if the loader does not know.
+    pub firmware: u64,
     /// Whether the command line asks for a dump at the system's end.
     pub dump: bool,
 }
@@ -174,7 +178,9 @@ unsafe fn read(start_info: u64, time: u64) -> Result<Boot, &'static str> {
         && free.remove(&(bundle.start & !(PAGE - 1)..bundle.end.next_multiple_of(PAGE)));
     // SAFETY: the loader says that it is there.
     let dump = info.command_line != 0 && unsafe { asks_for_dump(info.command_line)? };
-    if room { Ok(Boot { time, memory, free, bundle, dump }) } else { Err("it has too many ranges") }
+    let firmware = info.root_pointer;
+    let boot = Boot { time, memory, free, bundle, firmware, dump };
+    if room { Ok(boot) } else { Err("it has too many ranges") }
 }
 
 /// Whether one of the words of the command line at `address` is `dump`. Others mean nothing.
@@ -204,8 +210,10 @@ unsafe fn asks_for_dump(address: u64) -> Result<bool, &'static str> {
 pub unsafe fn set_up(
     boot: &Boot,
     frames: &mut FrameAllocator,
-) -> Result<(KernelSpace, Clock), SetupError> {
+) -> Result<(KernelSpace, Clock, Option<Board>), SetupError> {
     processor::set_up().map_err(|missing| SetupError::Processor(missing.0))?;
+    // The tables are not mapped afterwards.
+    let inventory = Inventory::read(boot.firmware);
     let space = KernelSpace::new(frames).ok_or(SetupError::Memory)?;
     map_all(&space, boot, frames).ok_or(SetupError::Memory)?;
     // SAFETY: the image, the stack and all memory are mapped where they are now, but for the guard
@@ -219,7 +227,8 @@ pub unsafe fn set_up(
     // SAFETY: this is called once, and interrupts are off.
     unsafe { traps::set_up() };
     let clock = Clock::new(boot.time).map_err(|missing| SetupError::Clock(missing.0))?;
-    Ok((space, clock))
+    let board = Board::new(&inventory, &boot.memory, &space, frames);
+    Ok((space, clock, board.map_err(|MachineError| SetupError::Memory)?))
 }
 
 /// Maps the kernel's image, all memory, and the local APIC.
@@ -239,6 +248,5 @@ fn map_all(space: &KernelSpace, boot: &Boot, frames: &mut FrameAllocator) -> Opt
         let length = range.end - range.start;
         space.map(DIRECT_MAP + range.start, range.start, length, data, frames)?;
     }
-    let device = data | Flags::NO_CACHE | Flags::WRITE_THROUGH;
-    space.map(DIRECT_MAP + LOCAL_APIC, LOCAL_APIC, PAGE, device, frames)
+    space.map_registers(LOCAL_APIC, PAGE, frames)
 }

@@ -19,6 +19,7 @@ const MEASURED: u16 = (INTERVAL_TIMER / 100) as u16;
 const PATIENCE: u64 = 1 << 33;
 
 /// Registers of the local APIC.
+const IDENTIFIER: u64 = 0x20;
 const END_OF_INTERRUPT: u64 = 0xB0;
 const SPURIOUS_VECTOR: u64 = 0xF0;
 const LOCAL_TIMER: u64 = 0x320;
@@ -110,7 +111,7 @@ impl Clock {
         self.alarm = u64::MAX;
     }
 
-    /// Waits for the alarm, with the processor at rest.
+    /// Waits for the alarm or another interrupt, with the processor at rest.
     pub fn wait(&mut self) {
         // SAFETY: interrupts are on for the wait alone, where the kernel can be interrupted; `sti` takes
         // effect after `hlt` has begun, so that no interrupt is missed.
@@ -119,9 +120,14 @@ impl Clock {
     }
 }
 
-/// Says that the timer's interrupt was seen.
+/// Says that the interrupt which came last was seen.
 pub fn acknowledge() {
     write(END_OF_INTERRUPT, 0);
+}
+
+/// The number by which interrupts are sent to this processor.
+pub fn processor() -> u8 {
+    (read(IDENTIFIER) >> 24) as u8
 }
 
 /// `value` times `factor` / 2^32.

@@ -10,6 +10,7 @@
 //! text and constants have no writable second address. Terms are those of Intel's Software Developer's
 //! Manual, volume 3, chapter 5.
 
+use phi_abi::Caching;
 use phi_abi::layout::{PAGE, SERVICES, WINDOWS_BASE, window};
 use phi_mem::{FrameAllocator, FrameRange};
 use x86_64::PhysAddr;
@@ -112,6 +113,13 @@ pub enum Access {
     Write,
     /// Read and execute.
     Execute,
+    /// A device's memory.
+    Device {
+        /// How the processor reaches it.
+        caching: Caching,
+        /// Whether it can be written.
+        writable: bool,
+    },
 }
 
 impl Access {
@@ -121,6 +129,15 @@ impl Access {
             Access::Read => user | Flags::NO_EXECUTE,
             Access::Write => user | Flags::NO_EXECUTE | Flags::WRITABLE,
             Access::Execute => user,
+            Access::Device { caching, writable } => {
+                let cache = match caching {
+                    Caching::Uncached => Flags::NO_CACHE | Flags::WRITE_THROUGH,
+                    // What the processor is told to take this combination for.
+                    Caching::WriteCombining => Flags::WRITE_THROUGH,
+                };
+                let write = if writable { Flags::WRITABLE } else { Flags::empty() };
+                user | Flags::NO_EXECUTE | cache | write
+            }
         }
     }
 }
@@ -159,6 +176,19 @@ impl KernelSpace {
             done += size;
         }
         Some(())
+    }
+
+    /// Maps a device's registers for the kernel, where [`direct`] says; `None` when there is no memory for
+    /// tables. Addresses are whole pages.
+    pub fn map_registers(
+        &self,
+        physical: u64,
+        length: u64,
+        frames: &mut FrameAllocator,
+    ) -> Option<()> {
+        let data = Flags::WRITABLE | Flags::NO_EXECUTE;
+        let flags = data | Flags::NO_CACHE | Flags::WRITE_THROUGH;
+        self.map(DIRECT_MAP + physical, physical, length, flags, frames)
     }
 
     /// Maps one frame for every domain, readable and executable, under an entry of the root that no

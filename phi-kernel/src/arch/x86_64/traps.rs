@@ -16,7 +16,7 @@ use crate::panic::end_after_bug;
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
 use core::mem::offset_of;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use phi_abi::layout::{SERVICES, WINDOWS_BASE, window};
 use phi_abi::{Fault, FaultKind, Number};
 use x86_64::VirtAddr;
@@ -31,7 +31,13 @@ pub const TIMER: u8 = 0x20;
 /// Vector of interrupts that were withdrawn.
 pub const SPURIOUS: u8 = 0x2F;
 
-const VECTORS: usize = 0x30;
+/// Vector of an IOMMU that has noted a fault.
+pub const DMA_FAULT: u8 = 0x30;
+
+/// Vector of the first source of interrupts that ΦCore knows.
+pub const INTERRUPTS: u8 = 0x40;
+
+const VECTORS: usize = 0x80;
 
 /// Bytes between the first instructions of two vectors.
 const STUB: u64 = 16;
@@ -192,7 +198,7 @@ trap_common:
 trap_stubs:
     .rept {vectors}
     .balign 16
-    .if ((0x60227D00 >> vector) & 1) == 0
+    .if vector > 31 || ((0x60227D00 >> vector) & 1) == 0
     push 0
     .endif
     .byte 0x6A, vector              // push
@@ -242,11 +248,37 @@ pub enum Event {
     Call(Call),
     /// What was handed over to the service cannot be written to its memory.
     Undelivered,
-    /// The timer, or nothing at all; the service goes on where it was.
-    Interrupt,
+    /// The timer, a device, or nothing at all; the service goes on where it was.
+    Interrupt(Option<Interrupt>),
     /// The service did what the processor does not allow. A fault in the guard of a stack reads as
     /// one of reading or writing.
     Fault(Fault),
+}
+
+/// An interrupt that is not the timer's, to be acknowledged once it was dealt with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interrupt {
+    /// Of the source with this number.
+    Irq(u16),
+    /// An IOMMU has noted a fault.
+    DmaFault,
+}
+
+impl Interrupt {
+    fn of(vector: u64) -> Option<Interrupt> {
+        match u8::try_from(vector).ok()? {
+            DMA_FAULT => Some(Interrupt::DmaFault),
+            vector => vector.checked_sub(INTERRUPTS).map(|irq| Interrupt::Irq(u16::from(irq))),
+        }
+    }
+}
+
+/// The vector of an interrupt that came while the kernel waited; 0 for none.
+static WAITING: AtomicU8 = AtomicU8::new(0);
+
+/// Takes the interrupt that came while the kernel waited, if it was not the timer's.
+pub fn take_interrupt() -> Option<Interrupt> {
+    Interrupt::of(u64::from(WAITING.swap(0, Ordering::Relaxed)))
 }
 
 /// Loads the descriptor tables and opens the ways in.
@@ -384,9 +416,10 @@ fn event(context: &mut Context, number: u32) -> Event {
     match registers.vector {
         vector if vector == u64::from(TIMER) => {
             clock::acknowledge();
-            Event::Interrupt
+            Event::Interrupt(None)
         }
-        vector if vector == u64::from(SPURIOUS) => Event::Interrupt,
+        vector if vector == u64::from(SPURIOUS) => Event::Interrupt(None),
+        vector if Interrupt::of(vector).is_some() => Event::Interrupt(Interrupt::of(vector)),
         DOUBLE_FAULT | MACHINE_CHECK => broken(registers),
         _ => Event::Fault(fault(registers)),
     }
@@ -416,6 +449,7 @@ extern "C" fn kernel_trap(registers: &mut Registers) {
     match registers.vector {
         vector if vector == u64::from(TIMER) => clock::acknowledge(),
         vector if vector == u64::from(SPURIOUS) => {}
+        vector if Interrupt::of(vector).is_some() => WAITING.store(vector as u8, Ordering::Relaxed),
         PROTECTION_FAULT | PAGE_FAULT => match recovery(registers.rip) {
             Some(recovery) => registers.rip = recovery,
             None => broken(registers),

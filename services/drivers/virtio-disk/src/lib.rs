@@ -1,0 +1,72 @@
+//! The driver of virtio block devices (virtio 1.2, 5.2): serves [`phi_block::Block`] from a device that
+//! [`phi_platform::Platform`] hands out.
+//!
+//! One thread does all: it receives requests, puts them into the device's queue, and answers when the device's
+//! interrupt says that it has done them. What clients lend is mapped for the device at the address that it has
+//! for everybody, for as long as the call lasts, so no byte is copied. The queue and the few bytes of a
+//! request's own are in memory of the driver's that the device reaches always.
+//!
+//! Its arguments are the name of the disk: the serial number of the device.
+//!
+//! Limits: 32 requests at a time; an IOMMU must stand before the device.
+#![no_std]
+extern crate alloc;
+
+mod device;
+mod memory;
+mod request;
+mod serving;
+mod transport;
+
+use device::Disk;
+use phi_platform::{PlatformClient, PlatformError};
+use phi_rt::{Service, Signal};
+
+/// Ids of PCI of a block device (virtio 1.2, 4.1.2).
+const IDS: (u16, u16) = (0x1AF4, 0x1042);
+
+/// Nanoseconds between two looks for a disk that others look at, too.
+const PAUSE: u64 = 1_000_000;
+
+/// Serves; returns the exit status.
+pub fn main(service: &Service) -> u8 {
+    let Ok(platform) = service.peer("platform") else { return 2 };
+    let Ok(mailbox) = service.mailbox("block") else { return 3 };
+    let mut platform = PlatformClient::new(platform);
+    let Ok(signal) = Signal::create() else { return 4 };
+    if signal.bind(&mailbox).is_err() {
+        return 4;
+    }
+    let Some(disk) = find(&mut platform, service.arguments(), &signal) else {
+        // Nobody plugs one in: who calls waits for what comes.
+        phi_rt::sleep(phi_rt::FOREVER);
+        return 5;
+    };
+    serving::serve(disk, &mailbox, &signal, u64::from(service.generation()))
+}
+
+/// The disk of this name. Another driver may look at it just now, so a pass that has seen one taken is made
+/// again.
+fn find(platform: &mut PlatformClient, name: &str, signal: &Signal) -> Option<Disk> {
+    loop {
+        let mut taken = false;
+        for nth in 0.. {
+            match platform.claim(IDS.0, IDS.1, nth) {
+                Ok(_) => {}
+                Err(phi_idl::CallError::Refused(PlatformError::Taken)) => {
+                    taken = true;
+                    continue;
+                }
+                Err(_) => break,
+            }
+            if let Some(disk) = Disk::open(platform, signal).filter(|disk| disk.name() == name) {
+                return Some(disk);
+            }
+            platform.release().ok()?;
+        }
+        if !taken {
+            return None;
+        }
+        phi_rt::sleep(PAUSE);
+    }
+}

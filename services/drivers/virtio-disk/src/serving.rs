@@ -1,0 +1,119 @@
+//! Requests of clients, and their answers.
+
+use crate::device::Disk;
+use crate::request::{Request, SECTOR};
+use alloc::vec;
+use alloc::vec::Vec;
+use phi_block::{Accepted, BlockError, Desk, Durability, Finished, Work};
+use phi_rt::{Error, Event, FOREVER, Mailbox, Signal};
+
+/// Nanoseconds to wait for the device when all handles are in use.
+const PAUSE: u64 = 1_000_000;
+
+/// The driver at work.
+struct Serving {
+    disk: Disk,
+    desk: Desk,
+    /// Writes that are flushed before they are answered, by number.
+    durable: Vec<bool>,
+    finished: Vec<Finished>,
+}
+
+/// Serves without end; returns the exit status.
+pub fn serve(disk: Disk, mailbox: &Mailbox, signal: &Signal, session: u64) -> u8 {
+    let mut desk = Desk::new(disk.device());
+    desk.begin(session);
+    let depth = usize::from(desk.device().depth);
+    let mut serving =
+        Serving { disk, desk, durable: vec![false; depth], finished: Vec::with_capacity(depth) };
+    loop {
+        let event = match serving.desk.has_room() {
+            true => mailbox.receive(FOREVER),
+            false => signal.wait(u64::MAX, FOREVER).map(Event::Signals),
+        };
+        match event {
+            Ok(Event::Message(call)) => match serving.desk.accept(call) {
+                Accepted::Work(number, work) => serving.begin(number, work),
+                Accepted::Answer(finished) => finished.answer(),
+                Accepted::Nothing => {}
+            },
+            Ok(Event::Signals(_)) => {
+                // First the interrupt, then the queue: what comes in between interrupts again.
+                let _ = serving.disk.irq.acknowledge();
+                serving.complete();
+            }
+            // Requests that are under way hold all handles: one that ends gives some back.
+            Err(Error::QuotaExceeded) => {
+                let _ = signal.wait(u64::MAX, PAUSE);
+                let _ = serving.disk.irq.acknowledge();
+                serving.complete();
+            }
+            Err(_) => return 1,
+        }
+    }
+}
+
+impl Serving {
+    /// Has the device do `work`.
+    fn begin(&mut self, number: usize, work: Work) {
+        if work == Work::Flush && !self.disk.caches() {
+            // What was written is where it stays.
+            self.finish(number, Ok(()));
+            return self.answer();
+        }
+        let request = self.request(number, work);
+        let begun = request.and_then(|request| match self.disk.begin(number, request) {
+            true => Ok(()),
+            false => Err(BlockError::Failed),
+        });
+        if begun.is_err() {
+            self.finish(number, begun);
+            self.answer();
+        }
+    }
+
+    fn request(&mut self, number: usize, work: Work) -> Result<Request, BlockError> {
+        self.durable[number] = false;
+        Ok(match work {
+            Work::Read { offset, address, length } => {
+                self.reach(number, true)?;
+                Request::read(offset / SECTOR, address, length)
+            }
+            Work::Write { offset, address, length, durability } => {
+                self.reach(number, false)?;
+                self.durable[number] = durability == Durability::Durable && self.disk.caches();
+                Request::write(offset / SECTOR, address, length)
+            }
+            Work::Flush => Request::flush(),
+            Work::Discard { offset, length } => self.disk.discard(number, offset, length)?,
+        })
+    }
+
+    /// Has the device reach what the call lends, until its answer.
+    fn reach(&self, number: usize, writable: bool) -> Result<(), BlockError> {
+        let call = self.desk.call(number).ok_or(BlockError::Failed)?;
+        let mapped = self.disk.space.map_lent(call, 0, writable);
+        mapped.map(drop).map_err(|_| BlockError::Failed)
+    }
+
+    /// Takes what the device has done.
+    fn complete(&mut self) {
+        while let Some((number, result)) = self.disk.ended() {
+            let flushes = self.durable.get_mut(number).is_some_and(core::mem::take);
+            if result.is_ok() && flushes && self.disk.begin(number, Request::flush()) {
+                continue;
+            }
+            let result = if flushes && result.is_ok() { Err(BlockError::Failed) } else { result };
+            self.finish(number, result);
+        }
+        self.answer();
+    }
+
+    fn finish(&mut self, number: usize, result: Result<(), BlockError>) {
+        self.desk.finish(number, result, &mut self.finished);
+    }
+
+    fn answer(&mut self) {
+        self.finished.drain(..).for_each(Finished::answer);
+    }
+}
