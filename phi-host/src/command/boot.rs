@@ -38,6 +38,12 @@ pub struct Boot {
     /// The file for a disk of the manifest; with `,ro` it is only read
     #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
     disks: Vec<DiskFile>,
+    /// A further device, in QEMU's words, as `edu` or `virtio-rng-pci`
+    #[arg(long = "device", value_name = "DEVICE")]
+    devices: Vec<String>,
+    /// Leave out the IOMMU that stands before disks and devices
+    #[arg(long)]
+    no_iommu: bool,
     /// Boot from a disk by UEFI firmware, as most computers do
     #[arg(long)]
     uefi: bool,
@@ -76,8 +82,15 @@ impl Boot {
     }
 
     fn options(&self) -> qemu::Options {
-        let (memory, dump, disks) = (self.memory, self.dump.clone(), self.disks.clone());
-        qemu::Options { memory, disks, debugger: self.gdb, dump, ..qemu::Options::default() }
+        qemu::Options {
+            memory: self.memory,
+            disks: self.disks.clone(),
+            devices: self.devices.clone(),
+            no_iommu: self.no_iommu,
+            debugger: self.gdb,
+            dump: self.dump.clone(),
+            ..qemu::Options::default()
+        }
     }
 
     /// Each disk of the system has a file that the emulator will be able to open, and a name that fits.

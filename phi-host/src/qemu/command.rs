@@ -25,8 +25,12 @@ pub struct Options {
     pub count_instructions: bool,
     /// The UEFI program, to boot by UEFI from a disk; without it, PVH enters the kernel.
     pub loader: Option<PathBuf>,
-    /// Files for the system's disks. With some, the machine has an IOMMU.
+    /// Files for the system's disks.
     pub disks: Vec<DiskFile>,
+    /// Further devices, in the emulator's words.
+    pub devices: Vec<String>,
+    /// Whether no IOMMU stands before disks and devices.
+    pub no_iommu: bool,
     /// Whether the machine waits for gdb.
     pub debugger: bool,
     /// The file for dumps: the kernel's last one stays, which it writes at the system's end, if it has not
@@ -66,7 +70,7 @@ pub fn command(
     let mut command = Command::new(PROGRAM);
     command.args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", &format!("{memory}M")]);
     command.args(["-nodefaults", "-display", "none", "-no-reboot"]);
-    disks(&mut command, &options.disks);
+    devices(&mut command, options);
     let image = match *source {
         Source::Direct { kernel, bundle } => {
             command.args(["-bios", "qboot.rom", "-kernel"]).arg(kernel);
@@ -107,11 +111,15 @@ pub fn command(
     command
 }
 
-/// Virtio disks with the names of the system's, behind an IOMMU.
-fn disks(command: &mut Command, disks: &[DiskFile]) {
-    if !disks.is_empty() {
+/// Virtio disks with the names of the system's, and further devices, behind an IOMMU.
+fn devices(command: &mut Command, options: &Options) {
+    let Options { disks, devices, no_iommu, .. } = options;
+    if !(disks.is_empty() && devices.is_empty() || *no_iommu) {
         // Before all that it stands before.
         command.args(["-device", "intel-iommu,intremap=on,aw-bits=48"]);
+    }
+    for device in devices {
+        command.args(["-device", device]);
     }
     for (number, disk) in disks.iter().enumerate() {
         let file = disk.file.display().to_string().replace(',', ",,");

@@ -6,9 +6,11 @@
 //! through which it was mapped.
 
 use crate::call::{Answer, Done, bad_argument, rights_argument};
+use crate::fault::Line;
 use crate::{Devices, DmaIndex, IrqIndex, Kernel, Machine, MachineError, RegionIndex, Span};
+use core::fmt::Write;
 use phi_abi::layout::PAGE;
-use phi_abi::{Caching, Error, Fault, FaultKind, IrqSource, Kind, Rights};
+use phi_abi::{CONSOLE_LOG, Caching, Error, Fault, FaultKind, IrqSource, Kind, Rights};
 use phi_cap::{Capability, Mapping, Origin};
 use phi_mem::{NONE, Place, Region, RegionState};
 
@@ -269,9 +271,8 @@ impl<M: Machine> Kernel<M> {
         if mapping.space != NONE {
             return Err(Error::Busy.into());
         }
-        let unprotected = self.domain(self.space_of(thread)).unprotected_dma;
-        if !unprotected && !self.devices()?.protects() {
-            return Err(Error::Denied.into());
+        if !self.devices()?.protects() {
+            self.check_unprotected(self.space_of(thread), space)?;
         }
         let (address, length) = match mapping.length {
             0 => (place.address, place.page_length()),
@@ -290,6 +291,24 @@ impl<M: Machine> Kernel<M> {
                 Err(Error::Machine.into())
             }
         }
+    }
+
+    /// Whether a domain may have its device transfer although nothing protects memory from it; the log says
+    /// so when it begins.
+    fn check_unprotected(&mut self, domain: u32, space: u32) -> Result<(), Error> {
+        let held = &self.domains[domain as usize];
+        if !held.unprotected_dma {
+            return Err(Error::Denied);
+        }
+        if self.dma_spaces[space as usize].mappings == 0 {
+            let mut line = Line::EMPTY;
+            let (name, generation) = (&held.name, held.generation);
+            let what = "its device can reach all memory, as its manifest allows";
+            // What does not fit is cut off.
+            let _ = writeln!(line, "{name}/{generation} is unprotected: {what}");
+            self.machine.console_write(CONSOLE_LOG, line.bytes());
+        }
+        Ok(())
     }
 
     pub(crate) fn dma_unmap(&mut self, thread: u32, space: u64, region: u64) -> Answer {

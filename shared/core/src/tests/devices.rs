@@ -294,6 +294,10 @@ fn without_protection_only_who_may_maps_and_what_is_pinned_has_its_own_address()
     assert_eq!(board.system.error(driver, Number::DmaMap, &map), Error::Denied);
     board.system.kernel.domains[2].unprotected_dma = true;
     assert_eq!(board.system.value(driver, Number::DmaMap, &map), address + PHYSICAL);
+    let log = board.system.kernel.machine().written(phi_abi::CONSOLE_LOG);
+    let line =
+        "service-2/1 is unprotected: its device can reach all memory, as its manifest allows\n";
+    assert_eq!(core::str::from_utf8(&log), Ok(line));
 }
 
 #[test]
