@@ -7,7 +7,7 @@
 
 use crate::call::{Answer, Done, bad_argument, rights_argument};
 use crate::fault::Line;
-use crate::{Devices, DmaIndex, IrqIndex, Kernel, Machine, MachineError, RegionIndex, Span};
+use crate::{Devices, DmaIndex, DomainIndex, IrqIndex, Kernel, Machine, MachineError, RegionIndex, Span};
 use core::fmt::Write;
 use phi_abi::layout::PAGE;
 use phi_abi::{CONSOLE_LOG, Caching, Error, Fault, FaultKind, IrqSource, Kind, Rights};
@@ -403,26 +403,19 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// A device reached for memory at this address of its own which is not mapped for it. The domain that
-    /// drives it ends as faulted: one that holds its space and has not made it, or else the one that did.
+    /// A device reached for memory at this address of its own which is not mapped for it. It reaches nothing
+    /// any more, and the domain that drives it ends as faulted: the one that has mapped something for it. If
+    /// nobody has, its driver has ended before.
     pub fn dma_fault(&mut self, space: DmaIndex, address: u64) {
         let index = u32::from(space.0);
-        let Some(held) = self.dma_spaces.get(usize::from(space.0)).filter(|held| held.alive) else {
-            return;
-        };
-        let maker = u32::from(held.owner);
-        let mut driver = maker;
-        let mut next = self.capabilities.first_of(self.anchors.of(Kind::DmaSpace, index));
-        while let Some(entry) = next {
-            next = self.capabilities.after(entry);
-            match self.capabilities.space(entry) {
-                Some(holder) if holder != maker => driver = holder,
-                _ => {}
-            }
-        }
+        let maps = |entry: &u32| self.capabilities.get(*entry).mapping.space == index;
+        let Some(entry) = (0..self.capabilities.count()).find(maps) else { return };
+        let driver = self.capabilities.space(entry);
         self.empty_dma_space(index);
-        let fault = Fault { kind: FaultKind::Dma, address, instruction: 0 };
-        self.domain_lost(crate::DomainIndex(driver as u16), fault);
+        if let Some(driver) = driver {
+            let fault = Fault { kind: FaultKind::Dma, address, instruction: 0 };
+            self.domain_lost(DomainIndex(driver as u16), fault);
+        }
     }
 
     /// Ends the interrupts and the DMA spaces that a domain made.

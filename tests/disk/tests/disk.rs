@@ -2,7 +2,7 @@
 
 use phi_disk_tests::keeper::LOGS;
 use phi_disk_tests::record::{self, BYTES, PART};
-use phi_end_to_end::{expect, phi_host};
+use phi_end_to_end::{expect, metal, phi_host};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -62,8 +62,34 @@ fn what_is_no_disk_is_refused_before_anything_runs() {
     assert!(said(run("tests/disk", &name).args(["--disk", &name]), 2).contains("given twice"));
     assert!(said(&mut run("tests/disk", "data=/dev/null"), 3).contains("neither"));
     assert!(said(run("tests/disk", &name).args(["--mode", "threads"]), 2).contains("processes"));
-    let metal = said(phi_host().args(["boot", "tests/disk"]), 2);
+    let boot = |arguments: &[&str]| said(phi_host().arg("boot").args(arguments), 2);
+    let metal = boot(&["tests/disk/prober.toml", "--disk", &name]);
     assert!(metal.contains("`host-disk`"), "{metal}");
+    assert!(boot(&["tests/disk"]).contains("--disk data=FILE"));
+    assert!(boot(&["tests/disk", "--disk", "date=x"]).contains("its disks are `data`"));
+    let lost = said(phi_host().args(["boot", "tests/disk", "--disk", "data=lost"]), 3);
+    assert!(lost.contains("lost cannot be a disk"), "{lost}");
+}
+
+#[test]
+fn a_disk_on_bare_metal_is_one_on_linux() {
+    if !metal() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let [linux, bare_metal] = ["run", "boot"].map(|machine| {
+        let file = folder.path().join(machine);
+        disk(&file);
+        let name = format!("data={}", file.display());
+        let output = expect(phi_host().args([machine, "tests/disk", "--disk", &name]), 0);
+        let transcript = String::from_utf8(output.stdout).expect("text");
+        // Three threads write it, each its own lines in order.
+        let mut lines: Vec<String> = transcript.lines().map(str::to_owned).collect();
+        lines.sort_by_key(|line| line.split(' ').nth(1).map(str::to_owned));
+        (lines, std::fs::read(&file).expect("a disk"))
+    });
+    assert_eq!(bare_metal.0, linux.0);
+    assert!(bare_metal.1 == linux.1, "the disks differ");
 }
 
 /// The filter of a container that has no io_uring: `ENOSYS` for the call that makes a ring.
@@ -147,9 +173,9 @@ fn nothing_flushed_is_lost_whatever_is_killed() {
     let mut next = || lines.next().map(|line| line.expect("text"));
     said.extend(next());
     let mut keeping = Keeping { supervisor, keeper: 0, driver: 0 };
-    // The one from which all come, and as `init` has started them: itself, the keeper, the driver.
+    // The one from which all come, and as `init` has started them: itself, keeper, driver and platform.
     let children = keeping.children();
-    let [_, _, keeper, driver] = children[..] else { panic!("{children:?} run") };
+    let [_, _, keeper, driver, _] = children[..] else { panic!("{children:?} run") };
     (keeping.keeper, keeping.driver) = (keeper, driver);
     let other =
         String::from_utf8_lossy(&expect(&mut run("tests/disk", &name), 3).stderr).into_owned();
