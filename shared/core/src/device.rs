@@ -7,7 +7,9 @@
 
 use crate::call::{Answer, Done, bad_argument, rights_argument};
 use crate::fault::Line;
-use crate::{Devices, DmaIndex, DomainIndex, IrqIndex, Kernel, Machine, MachineError, RegionIndex, Span};
+use crate::{
+    Devices, DmaIndex, DomainIndex, IrqIndex, Kernel, Machine, MachineError, RegionIndex, Span,
+};
 use core::fmt::Write;
 use phi_abi::layout::PAGE;
 use phi_abi::{CONSOLE_LOG, Caching, Error, Fault, FaultKind, IrqSource, Kind, Rights};
