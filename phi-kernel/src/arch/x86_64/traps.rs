@@ -167,9 +167,14 @@ trap_common:
     push r14
     push r15
     cld
+    // These have stacks of their own: what was pushed is here, and in no context, whoever ran.
+    cmp qword ptr [rsp + {vector_field}], {double_fault}
+    je 5f
+    cmp qword ptr [rsp + {vector_field}], {machine_check}
+    je 5f
     test byte ptr [rsp + {cs}], 3
     jnz leave_interrupted
-    mov rdi, rsp
+5:  mov rdi, rsp
     mov rbx, rsp
     and rsp, -16
     call {kernel_trap}
@@ -219,6 +224,9 @@ trap_stubs:
     short_answer = sym crate::short::answer,
     rip = const offset_of!(Registers, rip),
     cs = const offset_of!(Registers, cs),
+    vector_field = const offset_of!(Registers, vector),
+    double_fault = const DOUBLE_FAULT,
+    machine_check = const MACHINE_CHECK,
     rflags = const offset_of!(Registers, rflags),
     rsp = const offset_of!(Registers, rsp),
     rax = const offset_of!(Registers, rax),
@@ -420,7 +428,6 @@ fn event(context: &mut Context, number: u32) -> Event {
         }
         vector if vector == u64::from(SPURIOUS) => Event::Interrupt(None),
         vector if Interrupt::of(vector).is_some() => Event::Interrupt(Interrupt::of(vector)),
-        DOUBLE_FAULT | MACHINE_CHECK => broken(registers),
         _ => Event::Fault(fault(registers)),
     }
 }
