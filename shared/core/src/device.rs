@@ -359,7 +359,7 @@ impl<M: Machine> Kernel<M> {
                 let mapping = self.capabilities.get(entry).mapping;
                 (mapping.space == changed.space).then_some(mapping.dma)
             };
-            let (access, until) = self.access_at(anchor, address, own);
+            let (access, until) = self.access_at(anchor, address, &own);
             let until = until.min(end);
             let span = Span { address, length: until - address };
             let devices = self.machine.devices().ok_or(MachineError)?;

@@ -106,7 +106,7 @@ impl<M: Machine> Kernel<M> {
                 let own = self.capabilities.space(entry) == Some(space);
                 own.then(|| self.capabilities.get(entry).mapping.access)
             };
-            let (access, until) = self.access_at(self.capabilities.anchor(entry), address, own);
+            let (access, until) = self.access_at(self.capabilities.anchor(entry), address, &own);
             let until = until.min(end);
             let span = Span { address, length: until - address };
             if access.is_empty() {
@@ -126,7 +126,7 @@ impl<M: Machine> Kernel<M> {
         &self,
         anchor: u32,
         address: u64,
-        own: impl Fn(u32) -> Option<Rights>,
+        own: &dyn Fn(u32) -> Option<Rights>,
     ) -> (Rights, u64) {
         let mut access = Rights::empty();
         let mut until = u64::MAX;
