@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Bytes of the first disk.
-const LENGTH: usize = 24 << 20;
+const LENGTH: usize = 48 << 20;
 
 /// A disk, its sum as `b3sum` writes it, and a larger empty disk for each run.
 struct Disks {

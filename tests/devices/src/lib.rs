@@ -6,6 +6,7 @@
 extern crate alloc;
 
 pub mod aimer;
+pub mod mapper;
 pub mod victim;
 
 use phi_idl::{Caller, interface};

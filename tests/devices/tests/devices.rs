@@ -5,6 +5,26 @@ use phi_end_to_end::{expect, metal, phi_host};
 /// QEMU's device for teaching, whose transfers go to any address.
 const EDU: [&str; 2] = ["--device", "edu,dma_mask=0xffffffffffffffff"];
 
+#[test]
+fn memory_and_the_kernels_own_devices_are_no_device_memory() {
+    if !metal() {
+        return;
+    }
+    let output = expect(phi_host().args(["boot", "tests/devices/mapper.toml"]).args(EDU), 0);
+    let transcript = String::from_utf8(output.stdout).expect("text");
+    let expected = "the first memory: Err(Denied)
+memory: Err(Denied)
+the kernel: Err(Denied)
+more of the kernel: Err(Denied)
+the local APIC: Err(Denied)
+the I/O APIC: Err(Denied)
+the IOMMU: Err(Denied)
+beyond all addresses: Err(Denied)
+the firmware's tables: Ok(4096)
+";
+    assert_eq!(transcript, expected);
+}
+
 /// Boots the system; transcript and log.
 fn boot(arguments: &[&str]) -> (String, String) {
     let output = expect(phi_host().args(["boot", "tests/devices"]).args(EDU).args(arguments), 0);

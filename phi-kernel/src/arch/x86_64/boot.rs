@@ -169,8 +169,7 @@ unsafe fn read(start_info: u64, time: u64) -> Result<Boot, &'static str> {
     if !memory.contain(&bundle) || bundle.end > EARLY_END {
         return Err("the bundle lies outside memory, or beyond 4 GiB");
     }
-    let image =
-        &raw const image_start as u64 - KERNEL_BASE..&raw const image_end as u64 - KERNEL_BASE;
+    let image = image();
     let mut free = memory.clone();
     // The image has its own mapping.
     let room = memory.remove(&image)
@@ -181,6 +180,11 @@ unsafe fn read(start_info: u64, time: u64) -> Result<Boot, &'static str> {
     let firmware = info.root_pointer;
     let boot = Boot { time, memory, free, bundle, firmware, dump };
     if room { Ok(boot) } else { Err("it has too many ranges") }
+}
+
+/// Where the kernel's image is.
+fn image() -> Range<u64> {
+    &raw const image_start as u64 - KERNEL_BASE..&raw const image_end as u64 - KERNEL_BASE
 }
 
 /// Whether one of the words of the command line at `address` is `dump`. Others mean nothing.
@@ -227,7 +231,12 @@ pub unsafe fn set_up(
     // SAFETY: this is called once, and interrupts are off.
     unsafe { traps::set_up() };
     let clock = Clock::new(boot.time).map_err(|missing| SetupError::Clock(missing.0))?;
-    let board = Board::new(&inventory, &boot.memory, &space, frames);
+    // The image is no part of the memory that is mapped as such.
+    let mut memory = boot.memory.clone();
+    if !memory.add(image()) {
+        return Err(SetupError::Memory);
+    }
+    let board = Board::new(&inventory, &memory, &space, frames);
     Ok((space, clock, board.map_err(|MachineError| SetupError::Memory)?))
 }
 
