@@ -77,19 +77,34 @@ fn a_disk_on_bare_metal_is_one_on_linux() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let [linux, bare_metal] = ["run", "boot"].map(|machine| {
-        let file = folder.path().join(machine);
+    let runs: [&[&str]; 3] = [
+        &["run", "tests/disk"],
+        &["boot", "tests/disk"],
+        &["boot", "tests/disk/unprotected.toml", "--no-iommu"],
+    ];
+    let [linux, bare_metal, unprotected] = [0, 1, 2].map(|run: usize| {
+        let file = folder.path().join(run.to_string());
         disk(&file);
         let name = format!("data={}", file.display());
-        let output = expect(phi_host().args([machine, "tests/disk", "--disk", &name]), 0);
+        let output = expect(phi_host().args(runs[run]).args(["--disk", &name]), 0);
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let warning = "disk/1 is unprotected: its device can reach all memory";
+        assert_eq!(log.contains(warning), run == 2, "{log}");
         let transcript = String::from_utf8(output.stdout).expect("text");
         // Three threads write it, each its own lines in order.
         let mut lines: Vec<String> = transcript.lines().map(str::to_owned).collect();
         lines.sort_by_key(|line| line.split(' ').nth(1).map(str::to_owned));
         (lines, std::fs::read(&file).expect("a disk"))
     });
-    assert_eq!(bare_metal.0, linux.0);
-    assert!(bare_metal.1 == linux.1, "the disks differ");
+    for other in [bare_metal, unprotected] {
+        assert_eq!(other.0, linux.0);
+        assert!(other.1 == linux.1, "the disks differ");
+    }
+    let name = format!("data={}", folder.path().join("0").display());
+    let mut refused = phi_host();
+    refused.args(["boot", "tests/disk", "--no-iommu", "--disk", &name]);
+    let log = String::from_utf8_lossy(&expect(&mut refused, 70).stderr).into_owned();
+    assert!(log.contains("has to say `dma = \"unprotected\"`"), "{log}");
 }
 
 /// The filter of a container that has no io_uring: `ENOSYS` for the call that makes a ring.

@@ -21,6 +21,10 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 /// Bytes of a request, at most.
 const MAX_BYTES: u32 = 4 << 20;
 
+/// Bytes of a request, and requests at a time, where data is copied.
+const BOUNCED: u32 = 128 << 10;
+const BOUNCES: u16 = 8;
+
 /// Looks at a device that is to say its name, a microsecond apart, before it counts as broken.
 const LOOKS: u32 = 1_000_000;
 
@@ -33,6 +37,8 @@ pub struct Disk {
     sectors: u64,
     block_size: u32,
     max_discard: u32,
+    /// Whether the device has the addresses that everybody has.
+    pub reaches_all: bool,
     name: String,
     /// What the device reaches.
     pub space: DmaSpace,
@@ -55,7 +61,7 @@ impl Disk {
             return None;
         }
         let space = DmaSpace::try_from(platform.dma_space().ok()?).ok()?;
-        memory::set_up(&space)?;
+        let reaches_all = memory::set_up(&space)?;
         let irq = Irq::try_from(platform.irq().ok()?).ok()?;
         irq.bind(signal, 1).ok()?;
         let queue = VirtQueue::new(&mut transport, 0, false, false).ok()?;
@@ -78,6 +84,7 @@ impl Disk {
             sectors,
             block_size: if whole { block_size } else { SECTOR as u32 },
             max_discard,
+            reaches_all,
             name: String::new(),
             space,
             irq,
@@ -98,9 +105,9 @@ impl Disk {
             session: 0,
             blocks: self.sectors / (block / SECTOR),
             block_size: self.block_size,
-            max_bytes: MAX_BYTES,
+            max_bytes: if self.reaches_all { MAX_BYTES } else { BOUNCED },
             alignment: 1,
-            depth: DEPTH,
+            depth: if self.reaches_all { DEPTH } else { BOUNCES },
             read_only: self.features & READ_ONLY != 0,
             discards: self.features & DISCARD != 0 && self.features & READ_ONLY == 0,
         }

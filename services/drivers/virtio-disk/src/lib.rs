@@ -4,11 +4,12 @@
 //! One thread does all: it receives requests, puts them into the device's queue, and answers when the device's
 //! interrupt says that it has done them. What clients lend is mapped for the device at the address that it has
 //! for everybody, for as long as the call lasts, so no byte is copied. The queue and the few bytes of a
-//! request's own are in memory of the driver's that the device reaches always.
+//! request's own are in memory of the driver's that the device reaches always. Where no IOMMU stands before the
+//! device, and the manifest allows it, data is copied through such memory.
 //!
 //! Its arguments are the name of the disk: the serial number of the device.
 //!
-//! Limits: 32 requests at a time; an IOMMU must stand before the device.
+//! Limits: 32 requests at a time, of 4 MiB; without an IOMMU 8, of 128 KiB.
 #![no_std]
 extern crate alloc;
 
@@ -18,6 +19,7 @@ mod request;
 mod serving;
 mod transport;
 
+use core::fmt::Write;
 use device::Disk;
 use phi_platform::{PlatformClient, PlatformError};
 use phi_rt::{Service, Signal};
@@ -38,6 +40,15 @@ pub fn main(service: &Service) -> u8 {
         return 4;
     }
     let Some(disk) = find(&mut platform, service.arguments(), &signal) else {
+        if let Ok(log) = service.console("log") {
+            let name = service.arguments();
+            // A log that cannot be written to is not missed.
+            let _ = writeln!(
+                &log,
+                "virtio-disk: there is no disk `{name}`, or it may not transfer: without an IOMMU the \
+                 manifest has to say `dma = \"unprotected\"`"
+            );
+        }
         // Nobody plugs one in: who calls waits for what comes.
         phi_rt::sleep(phi_rt::FOREVER);
         return 5;

@@ -1,12 +1,17 @@
-//! Memory that the device reaches always: queues, and the few bytes of each request's own.
+//! Memory that the device reaches always: queues, the few bytes of each request's own, and, where no IOMMU
+//! stands before it, what data is copied through.
 #![allow(unsafe_code, reason = "hands memory to a device")]
 
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 use phi_rt::{DmaSpace, Mapping, Mutex, Region};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
-/// Bytes of it.
-pub const LENGTH: u64 = 64 << 10;
+/// Bytes for queues and requests.
+const OWN: u64 = 64 << 10;
+
+/// Bytes that data is copied through.
+const BOUNCE: u64 = 1 << 20;
 
 /// What is left of it, and the region that it is: mapped for as long as the service lives.
 struct Arena {
@@ -16,18 +21,38 @@ struct Arena {
 
 static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 
+/// What is added to an address of the memory to get the device's: 0 where an IOMMU stands before it.
+static SHIFT: AtomicU64 = AtomicU64::new(0);
+
 /// Makes the memory, and has the device reach it. Nothing is left of an earlier one: a service has one device.
-/// `None` when the machine refuses, or the device would have another address for it than this service.
-pub fn set_up(space: &DmaSpace) -> Option<()> {
+/// Gives whether the device has everybody's addresses; otherwise it reaches nothing but this memory, and data is
+/// copied through it. `None` when the machine refuses.
+pub fn set_up(space: &DmaSpace) -> Option<bool> {
     let mut arena = ARENA.lock();
     if arena.is_none() {
-        let mapping = Region::pinned(LENGTH).ok()?.map(true).ok()?;
+        let mapping = Region::pinned(OWN + BOUNCE).ok()?.map(true).ok()?;
         *arena = Some(Arena { mapping, used: 0 });
     }
     let arena = arena.as_mut()?;
     arena.used = 0;
     let address = space.map(arena.mapping.capability(), true).ok()?;
-    (address == arena.mapping.address()).then_some(())
+    let shift = address.wrapping_sub(arena.mapping.address());
+    SHIFT.store(shift, Ordering::Relaxed);
+    Some(shift == 0)
+}
+
+/// The address of the part of what data is copied through that is number `number` of `count`, and its bytes.
+pub fn bounce(number: usize, count: usize) -> Option<(u64, u64)> {
+    let length = BOUNCE / count as u64;
+    let start = ARENA.lock().as_ref()?.mapping.address() + OWN;
+    Some((start + number as u64 * length, length))
+}
+
+/// Copies to or from that part, which begins at `address`.
+pub fn with_bounce<T>(address: u64, act: impl FnOnce(&Mapping, usize) -> T) -> Option<T> {
+    let arena = ARENA.lock();
+    let mapping = &arena.as_ref()?.mapping;
+    Some(act(mapping, address.checked_sub(mapping.address())? as usize))
 }
 
 /// `pages` pages of zeros; `None` when they are used up.
@@ -35,23 +60,28 @@ pub fn take(pages: usize) -> Option<NonNull<u8>> {
     let mut arena = ARENA.lock();
     let arena = arena.as_mut()?;
     let (start, length) = (arena.used, pages.checked_mul(PAGE_SIZE)?);
-    arena.used = start.checked_add(length).filter(|end| *end as u64 <= LENGTH)?;
+    arena.used = start.checked_add(length).filter(|end| *end as u64 <= OWN)?;
     let place = NonNull::new((arena.mapping.address() as usize + start) as *mut u8)?;
     // SAFETY: mapped for writing as long as the service lives, and handed out to nobody else.
     unsafe { place.as_ptr().write_bytes(0, length) };
     Some(place)
 }
 
-/// The driver's memory, as virtio's queues want it. A device has the addresses that everybody has.
+/// The driver's memory, as virtio's queues want it.
 pub struct Memory;
 
+/// The device's address of memory that it reaches.
+fn shifted(place: *const u8) -> PhysAddr {
+    (place as PhysAddr).wrapping_add(SHIFT.load(Ordering::Relaxed))
+}
+
 // SAFETY: what `dma_alloc` gives is a page's own, of zeros, mapped for ever and given out once. Shared buffers
-// are reached at their own address: the arena's are mapped for the device, and so is what is lent as long as its
-// request lasts.
+// are the arena's, which are mapped for the device; or, where the device has everybody's addresses, what is lent,
+// which is mapped for it as long as its request lasts.
 unsafe impl Hal for Memory {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         match take(pages) {
-            Some(place) => (place.as_ptr() as PhysAddr, place),
+            Some(place) => (shifted(place.as_ptr()), place),
             None => (0, NonNull::dangling()),
         }
     }
@@ -66,7 +96,7 @@ unsafe impl Hal for Memory {
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
-        buffer.cast::<u8>().as_ptr() as PhysAddr
+        shifted(buffer.cast::<u8>().as_ptr())
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}

@@ -1,11 +1,15 @@
 //! Requests of clients, and their answers.
 
 use crate::device::Disk;
+use crate::memory;
 use crate::request::{Request, SECTOR};
 use alloc::vec;
 use alloc::vec::Vec;
 use phi_block::{Accepted, BlockError, Desk, Durability, Finished, Work};
 use phi_rt::{Error, Event, FOREVER, Mailbox, Signal};
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 4096;
 
 /// Nanoseconds to wait for the device when all handles are in use.
 const PAUSE: u64 = 1_000_000;
@@ -16,6 +20,8 @@ struct Serving {
     desk: Desk,
     /// Writes that are flushed before they are answered, by number.
     durable: Vec<bool>,
+    /// Reads whose data is copied before they are answered, by number: from where, and how many bytes.
+    copied: Vec<Option<(u64, u32)>>,
     finished: Vec<Finished>,
 }
 
@@ -24,8 +30,9 @@ pub fn serve(disk: Disk, mailbox: &Mailbox, signal: &Signal, session: u64) -> u8
     let mut desk = Desk::new(disk.device());
     desk.begin(session);
     let depth = usize::from(desk.device().depth);
-    let mut serving =
-        Serving { disk, desk, durable: vec![false; depth], finished: Vec::with_capacity(depth) };
+    let (durable, copied) = (vec![false; depth], vec![None; depth]);
+    let finished = Vec::with_capacity(depth);
+    let mut serving = Serving { disk, desk, durable, copied, finished };
     loop {
         let event = match serving.desk.has_room() {
             true => mailbox.receive(FOREVER),
@@ -75,12 +82,20 @@ impl Serving {
     fn request(&mut self, number: usize, work: Work) -> Result<Request, BlockError> {
         self.durable[number] = false;
         Ok(match work {
-            Work::Read { offset, address, length } => {
+            Work::Read { offset, address, length } if self.disk.reaches_all => {
                 self.reach(number, true)?;
                 Request::read(offset / SECTOR, address, length)
             }
+            Work::Read { offset, length, .. } => {
+                let address = self.bounce(number, length)?;
+                self.copied[number] = Some((address, length));
+                Request::read(offset / SECTOR, address, length)
+            }
             Work::Write { offset, address, length, durability } => {
-                self.reach(number, false)?;
+                let address = match self.disk.reaches_all {
+                    true => self.reach(number, false).map(|()| address)?,
+                    false => self.copy_out(number, length)?,
+                };
                 self.durable[number] = durability == Durability::Durable && self.disk.caches();
                 Request::write(offset / SECTOR, address, length)
             }
@@ -96,12 +111,54 @@ impl Serving {
         mapped.map(drop).map_err(|_| BlockError::Failed)
     }
 
+    /// Where the data of a request is copied through.
+    fn bounce(&self, number: usize, length: u32) -> Result<u64, BlockError> {
+        let part = memory::bounce(number, self.copied.len());
+        let part = part.filter(|(_, most)| u64::from(length) <= *most);
+        part.map(|(address, _)| address).ok_or(BlockError::Failed)
+    }
+
+    /// Copies what a call lends to where the device reaches it.
+    fn copy_out(&self, number: usize, length: u32) -> Result<u64, BlockError> {
+        let address = self.bounce(number, length)?;
+        let call = self.desk.call(number).ok_or(BlockError::Failed)?;
+        let lent = call.lent(0).ok_or(BlockError::Failed)?;
+        let mut piece = [0; PIECE];
+        memory::with_bounce(address, |memory, start| {
+            for offset in (0..length as usize).step_by(PIECE) {
+                let count = PIECE.min(length as usize - offset);
+                lent.read(offset, &mut piece[..count]);
+                memory.write(start + offset, &piece[..count]);
+            }
+        })
+        .ok_or(BlockError::Failed)?;
+        Ok(address)
+    }
+
+    /// Copies what the device has read to what the call lends.
+    fn copy_in(&self, number: usize, address: u64, length: u32) {
+        let lent = self.desk.call(number).and_then(|call| call.lent_mut(0));
+        let Some(lent) = lent else { return };
+        let mut piece = [0; PIECE];
+        let _ = memory::with_bounce(address, |memory, start| {
+            for offset in (0..length as usize).step_by(PIECE) {
+                let count = PIECE.min(length as usize - offset);
+                memory.read(start + offset, &mut piece[..count]);
+                lent.write(offset, &piece[..count]);
+            }
+        });
+    }
+
     /// Takes what the device has done.
     fn complete(&mut self) {
         while let Some((number, result)) = self.disk.ended() {
             let flushes = self.durable.get_mut(number).is_some_and(core::mem::take);
             if result.is_ok() && flushes && self.disk.begin(number, Request::flush()) {
                 continue;
+            }
+            let copied = self.copied.get_mut(number).and_then(Option::take);
+            if let (Ok(()), Some((address, length))) = (result, copied) {
+                self.copy_in(number, address, length);
             }
             let result = if flushes && result.is_ok() { Err(BlockError::Failed) } else { result };
             self.finish(number, result);
