@@ -5,8 +5,9 @@
 //! domain that made it or with the last capability to it; what a device can reach ends with the capability
 //! through which it was mapped.
 
-use crate::call::{Answer, Done, bad_argument, rights_argument};
+use crate::call::{Answer, Done, Stop, bad_argument, rights_argument};
 use crate::fault::Line;
+use crate::region::Reach;
 use crate::{
     Devices, DmaIndex, DomainIndex, IrqIndex, Kernel, Machine, MachineError, RegionIndex, Span,
 };
@@ -14,7 +15,7 @@ use core::fmt::Write;
 use phi_abi::layout::PAGE;
 use phi_abi::{CONSOLE_LOG, Caching, Error, Fault, FaultKind, IrqSource, Kind, Rights};
 use phi_cap::{Capability, Mapping, Origin};
-use phi_mem::{NONE, Place, Region, RegionState};
+use phi_mem::{NONE, Region, RegionState};
 
 /// Sources of interrupts, at most, in a system where a service holds the hardware.
 pub(crate) const IRQS: u32 = 64;
@@ -97,8 +98,7 @@ impl<M: Machine> Kernel<M> {
         if !whole || physical.checked_add(length).is_none() {
             return bad_argument(length);
         }
-        self.entry_for(thread, hardware, Kind::Hardware, Rights::CONTROL)?;
-        let space = self.space_of(thread);
+        let space = self.hardware_user(thread, hardware)?;
         let (slot, place) = self.free_region(space, length)?;
         let span = Span { address: place.address, length };
         let devices = self.devices()?;
@@ -153,26 +153,21 @@ impl<M: Machine> Kernel<M> {
         self.devices()?.irq_mask(IrqIndex(irq as u16), false);
         if again {
             // It came while the last one was served: nothing says that it was seen.
-            self.deliver(irq, 0);
+            self.deliver(irq);
         }
         Ok(Done::Value(count))
     }
 
     /// An interrupt came. One that comes before the last one is acknowledged is delivered then.
     pub fn interrupt(&mut self, irq: IrqIndex) {
-        let index = u32::from(irq.0);
-        let Some(held) = self.irqs.get_mut(usize::from(irq.0)).filter(|held| held.alive) else {
-            return;
-        };
-        if held.signal == NONE {
-            return;
-        }
+        let bound = |held: &&mut Irq| held.signal != NONE;
+        let Some(held) = self.irqs.get_mut(usize::from(irq.0)).filter(bound) else { return };
         if held.count > 0 {
             held.count = held.count.saturating_add(1);
             held.again = true;
             return;
         }
-        self.deliver(index, 1);
+        self.deliver(u32::from(irq.0));
     }
 
     /// Whether an interrupt may come that somebody waits for.
@@ -180,12 +175,12 @@ impl<M: Machine> Kernel<M> {
         self.irqs.iter().any(|irq| irq.signal != NONE)
     }
 
-    fn deliver(&mut self, irq: u32, count: u64) {
+    fn deliver(&mut self, irq: u32) {
         if let Some(devices) = self.machine.devices() {
             devices.irq_mask(IrqIndex(irq as u16), true);
         }
         let held = &mut self.irqs[irq as usize];
-        held.count = count.max(1);
+        held.count = 1;
         let Irq { signal, bits, .. } = *held;
         self.set_bits(signal, bits);
     }
@@ -283,7 +278,7 @@ impl<M: Machine> Kernel<M> {
         let mapping = Mapping { address, length, dma: access, space, ..mapping };
         self.capabilities.set_mapping(entry, mapping);
         self.dma_spaces[space as usize].mappings += 1;
-        match self.apply_dma(entry, object, mapping) {
+        match self.apply(Reach::Device(DmaIndex(space as u16)), entry, mapping) {
             Ok(at) => {
                 self.devices()?.dma_enable(DmaIndex(space as u16), true);
                 Ok(Done::Value(at))
@@ -324,7 +319,7 @@ impl<M: Machine> Kernel<M> {
 
     /// Takes what is mapped for a device through the capability in `entry` out of its reach.
     pub(crate) fn dma_unmap_entry(&mut self, entry: u32) {
-        let Capability { object, mapping, .. } = *self.capabilities.get(entry);
+        let mapping = self.capabilities.get(entry).mapping;
         let space = mapping.space;
         if space == NONE {
             return;
@@ -338,46 +333,7 @@ impl<M: Machine> Kernel<M> {
             devices.dma_enable(DmaIndex(space as u16), false);
         }
         // Where the machine fails, the device has less than what it may have, and never more.
-        let _ = self.apply_dma(entry, object, mapping);
-    }
-
-    /// Has the machine give the device that access to the pages of `changed` which all mappings of the
-    /// region in its space add up to; the device's address of the first.
-    fn apply_dma(
-        &mut self,
-        entry: u32,
-        region: u32,
-        changed: Mapping,
-    ) -> Result<u64, MachineError> {
-        let anchor = self.capabilities.anchor(entry);
-        let (space, region) = (DmaIndex(changed.space as u16), RegionIndex(region));
-        let end = changed.address + changed.length;
-        let mut address = changed.address;
-        let mut first = Err(MachineError);
-        while address < end {
-            let own = |entry: u32| {
-                let mapping = self.capabilities.get(entry).mapping;
-                (mapping.space == changed.space).then_some(mapping.dma)
-            };
-            let (access, until) = self.access_at(anchor, address, &own);
-            let until = until.min(end);
-            let span = Span { address, length: until - address };
-            let devices = self.machine.devices().ok_or(MachineError)?;
-            if access.is_empty() {
-                devices.dma_unmap(space, region, span);
-            } else {
-                match devices.dma_map(space, region, span, access) {
-                    Ok(at) if address == changed.address => first = Ok(at),
-                    Ok(_) => {}
-                    Err(MachineError) => {
-                        devices.dma_unmap(space, region, span);
-                        return Err(MachineError);
-                    }
-                }
-            }
-            address = until;
-        }
-        first
+        let _ = self.apply(Reach::Device(DmaIndex(space as u16)), entry, mapping);
     }
 
     /// Ends everything that is mapped in a DMA space.
@@ -435,26 +391,12 @@ impl<M: Machine> Kernel<M> {
     }
 
     /// The domain of a thread that may make something of the hardware and has room for a capability.
-    fn hardware_user(&mut self, thread: u32, hardware: u64) -> Result<u32, crate::call::Stop> {
+    fn hardware_user(&mut self, thread: u32, hardware: u64) -> Result<u32, Stop> {
         self.entry_for(thread, hardware, Kind::Hardware, Rights::CONTROL)?;
         let space = self.space_of(thread);
         if self.capabilities.free_slots(space) == 0 {
             return Err(Error::QuotaExceeded.into());
         }
         Ok(space)
-    }
-
-    /// A free region of a domain that has room for a capability, and the place of `length` bytes there.
-    pub(crate) fn free_region(&self, space: u32, length: u64) -> Result<(u32, Place), Error> {
-        let domain = self.domain(space);
-        let free = |slot: &u32| self.regions[*slot as usize].state == RegionState::Free;
-        let slot = domain.regions.clone().find(free).ok_or(Error::QuotaExceeded)?;
-        let number = slot - domain.regions.start;
-        let place = Place::of_service(domain.window, domain.quota.regions, number, length);
-        let place = place.ok_or(Error::QuotaExceeded)?;
-        if self.capabilities.free_slots(space) == 0 {
-            return Err(Error::QuotaExceeded);
-        }
-        Ok((slot, place))
     }
 }

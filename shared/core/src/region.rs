@@ -1,10 +1,17 @@
 //! Calls on regions, and what is mapped where.
 
 use crate::call::{Answer, Done, bad_argument, rights_argument};
-use crate::{Content, DomainIndex, Kernel, Machine, MachineError, RegionIndex, Span};
+use crate::{Content, DmaIndex, DomainIndex, Kernel, Machine, MachineError, RegionIndex, Span};
 use phi_abi::{Error, Kind, REGION_PINNED, Rights, layout};
 use phi_cap::{Capability, Mapping};
-use phi_mem::{Region, RegionState};
+use phi_mem::{Place, Region, RegionState};
+
+/// Where a region is mapped: for a domain in its address space, for a device in its DMA space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    Domain(DomainIndex),
+    Device(DmaIndex),
+}
 
 impl<M: Machine> Kernel<M> {
     pub(crate) fn region_create(&mut self, thread: u32, length: u64, flags: u64) -> Answer {
@@ -62,10 +69,10 @@ impl<M: Machine> Kernel<M> {
 
     /// Maps the pages that the capability in `entry` notes, with `access`.
     pub(crate) fn map_entry(&mut self, entry: u32, access: Rights) -> Result<(), Error> {
-        let Capability { object, mapping, .. } = *self.capabilities.get(entry);
-        let mapping = Mapping { access, ..mapping };
+        let mapping = Mapping { access, ..self.capabilities.get(entry).mapping };
         self.capabilities.set_mapping(entry, mapping);
-        if self.apply_access(entry, object, mapping).is_err() {
+        let reach = self.reach(entry);
+        if reach.is_some_and(|reach| self.apply(reach, entry, mapping).is_err()) {
             self.unmap_access(entry);
             return Err(Error::Machine);
         }
@@ -79,62 +86,107 @@ impl<M: Machine> Kernel<M> {
     }
 
     fn unmap_access(&mut self, entry: u32) {
-        let Capability { object, mapping, .. } = *self.capabilities.get(entry);
-        if !mapping.access.is_empty() {
-            self.capabilities.set_mapping(entry, mapping.without_access());
+        let mapping = self.capabilities.get(entry).mapping;
+        if mapping.access.is_empty() {
+            return;
+        }
+        self.capabilities.set_mapping(entry, mapping.without_access());
+        if let Some(reach) = self.reach(entry) {
             // Where the machine fails, the holder has less than what it may have, and never more.
-            let _ = self.apply_access(entry, object, mapping);
+            let _ = self.apply(reach, entry, mapping);
         }
     }
 
-    /// Has the machine give the holder of `entry` that access to the pages of `changed` which all its
-    /// mappings of the region add up to. Pages for which the machine fails are inaccessible
+    /// The address space of who holds `entry`; `None` for one in a stored message.
+    fn reach(&self, entry: u32) -> Option<Reach> {
+        let space = self.capabilities.space(entry)?;
+        Some(Reach::Domain(DomainIndex(space as u16)))
+    }
+
+    /// Has the machine give `reach` that access to the pages of `changed` which all mappings of the region
+    /// for it add up to; its address of the first. Pages for which the machine fails are inaccessible
     /// afterwards: access that was to be taken away never stays.
-    fn apply_access(
+    pub(crate) fn apply(
         &mut self,
+        reach: Reach,
         entry: u32,
-        region: u32,
         changed: Mapping,
-    ) -> Result<(), MachineError> {
-        let Some(space) = self.capabilities.space(entry) else { return Ok(()) };
-        let domain = DomainIndex(space as u16);
+    ) -> Result<u64, MachineError> {
+        let (anchor, region) =
+            (self.capabilities.anchor(entry), RegionIndex(self.capabilities.get(entry).object));
         let end = changed.address + changed.length;
         let mut address = changed.address;
-        let mut result = Ok(());
+        let mut first = Ok(address);
         while address < end {
-            let own = |entry: u32| {
-                let own = self.capabilities.space(entry) == Some(space);
-                own.then(|| self.capabilities.get(entry).mapping.access)
-            };
-            let (access, until) = self.access_at(self.capabilities.anchor(entry), address, &own);
+            let (access, until) = self.access_at(reach, anchor, address);
             let until = until.min(end);
             let span = Span { address, length: until - address };
             if access.is_empty() {
-                self.machine.unmap(domain, RegionIndex(region), span);
-            } else if self.machine.map(domain, RegionIndex(region), span, access).is_err() {
-                self.machine.unmap(domain, RegionIndex(region), span);
-                result = Err(MachineError);
+                self.unmap_span(reach, region, span);
+            } else {
+                match self.map_span(reach, region, span, access) {
+                    Ok(at) if address == changed.address => first = Ok(at),
+                    Ok(_) => {}
+                    Err(MachineError) => {
+                        self.unmap_span(reach, region, span);
+                        first = Err(MachineError);
+                    }
+                }
             }
             address = until;
         }
-        result
+        first
     }
 
-    /// What somebody may do at `address` of the region at `anchor`, and up to which address the same
-    /// holds; `own` says which access of his is mapped through an entry.
-    pub(crate) fn access_at(
-        &self,
-        anchor: u32,
-        address: u64,
-        own: &dyn Fn(u32) -> Option<Rights>,
-    ) -> (Rights, u64) {
+    fn map_span(
+        &mut self,
+        reach: Reach,
+        region: RegionIndex,
+        span: Span,
+        access: Rights,
+    ) -> Result<u64, MachineError> {
+        match reach {
+            Reach::Domain(domain) => {
+                self.machine.map(domain, region, span, access).map(|()| span.address)
+            }
+            Reach::Device(space) => {
+                let devices = self.machine.devices().ok_or(MachineError)?;
+                devices.dma_map(space, region, span, access)
+            }
+        }
+    }
+
+    fn unmap_span(&mut self, reach: Reach, region: RegionIndex, span: Span) {
+        match reach {
+            Reach::Domain(domain) => self.machine.unmap(domain, region, span),
+            Reach::Device(space) => {
+                if let Some(devices) = self.machine.devices() {
+                    devices.dma_unmap(space, region, span);
+                }
+            }
+        }
+    }
+
+    /// What `reach` may do at `address` of the region at `anchor`, and up to which address the same holds.
+    fn access_at(&self, reach: Reach, anchor: u32, address: u64) -> (Rights, u64) {
         let mut access = Rights::empty();
         let mut until = u64::MAX;
         let mut next = self.capabilities.first_mapped(anchor);
         while let Some(entry) = next {
             next = self.capabilities.after_mapped(entry);
             let mapping = self.capabilities.get(entry).mapping;
-            let Some(mapped) = own(entry).filter(|mapped| !mapped.is_empty()) else { continue };
+            let mapped = match reach {
+                Reach::Domain(domain)
+                    if self.capabilities.space(entry) == Some(u32::from(domain.0)) =>
+                {
+                    mapping.access
+                }
+                Reach::Device(space) if mapping.space == u32::from(space.0) => mapping.dma,
+                _ => continue,
+            };
+            if mapped.is_empty() {
+                continue;
+            }
             let end = mapping.address + mapping.length;
             if (mapping.address..end).contains(&address) {
                 access |= mapped;
@@ -144,5 +196,19 @@ impl<M: Machine> Kernel<M> {
             }
         }
         (access, until)
+    }
+
+    /// A free region of a domain that has room for a capability, and the place of `length` bytes there.
+    pub(crate) fn free_region(&self, space: u32, length: u64) -> Result<(u32, Place), Error> {
+        let domain = self.domain(space);
+        let free = |slot: &u32| self.regions[*slot as usize].state == RegionState::Free;
+        let slot = domain.regions.clone().find(free).ok_or(Error::QuotaExceeded)?;
+        let number = slot - domain.regions.start;
+        let place = Place::of_service(domain.window, domain.quota.regions, number, length);
+        let place = place.ok_or(Error::QuotaExceeded)?;
+        if self.capabilities.free_slots(space) == 0 {
+            return Err(Error::QuotaExceeded);
+        }
+        Ok((slot, place))
     }
 }

@@ -284,6 +284,28 @@ fn a_device_reaches_what_is_lent_until_the_answer() {
 }
 
 #[test]
+fn where_the_machine_fails_a_device_has_less_and_never_more() {
+    let mut board = Board::new();
+    let (_, space) = board.space(0x18);
+    let (client, driver) = (board.client, board.driver);
+    let (region, address) = board.region(client, 4);
+    let grant = Grant::copy(Handle(region), Rights::READ | Rights::TRANSFER);
+    let whole = board.system.pass(client, driver, &[grant])[0].handle.0;
+    board.system.value(driver, Number::DmaMap, &[space, whole, READ]);
+    let to = board.system.handle(3, "to-2");
+    let loan = Grant::loan(Handle(region), Rights::READ, address + PAGE, PAGE);
+    board.system.invoke_with(client, Number::Call, &[to, FOREVER], carrying(&[loan]));
+    let serve = board.system.handle(2, "serve");
+    board.system.value(driver, Number::Receive, &[serve, 0]);
+    let lent = board.system.message(driver).grants[0].handle.0;
+    board.system.value(driver, Number::DmaMap, &[space, lent, READ]);
+    // What is left to map is the loan's page, before others that are to go.
+    board.system.kernel.machine_mut().hardware.fails = 1;
+    board.system.value(driver, Number::DmaUnmap, &[space, whole]);
+    assert!(board.reached().is_empty(), "{:x?}", board.reached());
+}
+
+#[test]
 fn without_protection_only_who_may_maps_and_what_is_pinned_has_its_own_address() {
     let mut board = Board::new();
     board.system.kernel.machine_mut().hardware.open = true;
