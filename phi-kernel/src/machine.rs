@@ -5,7 +5,7 @@ use crate::arch::{
     clear_segments,
 };
 use crate::domain::{self, Domain};
-use crate::memory::Frames;
+use crate::memory::{Frames, slot};
 use crate::report::RECORD_SEPARATOR;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -139,17 +139,6 @@ impl Metal {
         }
     }
 
-    /// Makes a place for a region.
-    fn reserve_region(&mut self, region: RegionIndex) -> Result<(), MachineError> {
-        let number = region.0 as usize;
-        if number >= self.regions.len() {
-            let more = number + 1 - self.regions.len();
-            self.regions.try_reserve(more).map_err(|_| MachineError)?;
-            self.regions.resize_with(number + 1, || None);
-        }
-        Ok(())
-    }
-
     /// A loaded domain and a region, for a change of `span`: with the number of its first page in the
     /// region, and the number of its pages.
     fn mapping(
@@ -211,7 +200,8 @@ impl Machine for Metal {
         span: Span,
         content: Content,
     ) -> Result<(), MachineError> {
-        self.reserve_region(region)?;
+        // What can fail comes before frames are taken.
+        slot(&mut self.regions, region.0 as usize)?;
         let bundle = self.content.bundle;
         let count = span.length / PAGE;
         let (frames, kind) = match content {
@@ -314,11 +304,10 @@ impl Devices for Metal {
         if !self.board()?.may_map(&(physical..physical.saturating_add(span.length))) {
             return Err(MachineError);
         }
-        self.reserve_region(region)?;
         let run = FrameRange { first: physical / PAGE, count: span.length / PAGE };
         let (address, frames) = (span.address, Frames::of_run(run)?);
         let kind = Kind::Device(caching);
-        self.regions[region.0 as usize] = Some(Region { address, frames, kind });
+        *slot(&mut self.regions, region.0 as usize)? = Some(Region { address, frames, kind });
         Ok(())
     }
 

@@ -55,6 +55,11 @@ impl Ranges {
         self.iter().any(|range| range.start <= part.start && part.end <= range.end)
     }
 
+    /// Whether one of the ranges has something of `part`.
+    pub fn meet(&self, part: &Range<u64>) -> bool {
+        self.iter().any(|range| range.start < part.end && part.start < range.end)
+    }
+
     /// The ranges.
     pub fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
         self.list[..self.count].iter()
@@ -87,6 +92,18 @@ pub fn frames(free: &Ranges, limit: u64) -> FrameAllocator {
     let beyond = free.iter().map(|range| range.start.max(limit)..range.end);
     let ranges = below.chain(beyond).map(|range| FrameRange::within(range.start, range.end));
     FrameAllocator::new(&ranges.filter(|range| range.count > 0).collect::<Vec<_>>())
+}
+
+/// The place with this number, made if it is not there.
+///
+/// # Errors
+/// The heap is used up.
+pub fn slot<T>(list: &mut Vec<Option<T>>, number: usize) -> Result<&mut Option<T>, MachineError> {
+    if number >= list.len() {
+        list.try_reserve(number + 1 - list.len()).map_err(|_| MachineError)?;
+        list.resize_with(number + 1, || None);
+    }
+    Ok(&mut list[number])
 }
 
 /// Frames that belong together: a region's, or a part of a domain. Each run lies after the one before

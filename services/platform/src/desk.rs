@@ -43,9 +43,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Of what `find` finds.
-    pub fn new(hardware: Hardware, find: fn(&Hardware) -> Option<Configuration>) -> Desk {
-        let configuration = find(&hardware);
+    /// Of the devices that configuration space shows, if there is any.
+    pub fn new(hardware: Hardware, configuration: Option<Configuration>) -> Desk {
         let functions = configuration
             .as_ref()
             .map(|space| bus::functions(space, space.first(), space.count(), space.end));
@@ -85,9 +84,9 @@ impl Platform for Desk {
         device: u16,
         nth: u16,
     ) -> Result<phi_platform::Function, PlatformError> {
-        let mut places = self.places.iter_mut();
-        let wanted = places
-            .by_ref()
+        let wanted = self
+            .places
+            .iter_mut()
             .filter(|place| place.function.ids == (vendor, device))
             .nth(usize::from(nth))
             .ok_or(PlatformError::NotFound)?;

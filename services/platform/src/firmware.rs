@@ -1,20 +1,6 @@
-//! Where configuration space is, by the tables of ACPI (ACPI 6.5, 5.2.5 to 5.2.8; PCI Firmware Specification
-//! 3.3, 4.1.2). Tables are believed as far as their checksums go, and every length in them is checked.
+//! Where configuration space is (PCI Firmware Specification 3.3, 4.1.2).
 
-use alloc::vec;
-use alloc::vec::Vec;
-
-/// Bytes of a table, at most.
-const TABLE: usize = 1 << 16;
-
-/// Bytes of the header that all tables but the first have.
-const HEADER: usize = 36;
-
-/// Physical memory, to read.
-pub trait Memory {
-    /// Reads from `address` on; `None` where nothing can be read.
-    fn read(&self, address: u64, into: &mut [u8]) -> Option<()>;
-}
+use phi_firmware::{HEADER, Memory, Root, field};
 
 /// Where the configuration space of a segment is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,46 +13,12 @@ pub struct Window {
     pub last: u8,
 }
 
-fn bytes(memory: &impl Memory, address: u64, length: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    memory.read(address, &mut bytes)?;
-    Some(bytes)
-}
-
-fn sums_to_zero(bytes: &[u8]) -> bool {
-    bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |all, byte| (all << 8) | u64::from(*byte))
-}
-
-/// The whole table at `address`.
-fn table(memory: &impl Memory, address: u64) -> Option<Vec<u8>> {
-    let header = bytes(memory, address, HEADER)?;
-    let length = number(&header[4..8]) as usize;
-    if !(HEADER..=TABLE).contains(&length) {
-        return None;
-    }
-    bytes(memory, address, length).filter(|table| sums_to_zero(table))
-}
-
 /// The configuration space of segment 0, by the tables whose first one is at `root`.
 pub fn configuration(memory: &impl Memory, root: u64) -> Option<Window> {
-    let old = bytes(memory, root, 20).filter(|old| sums_to_zero(old))?;
-    if &old[..8] != b"RSD PTR " {
-        return None;
-    }
-    let new = if old[15] >= 2 { bytes(memory, root, HEADER) } else { None };
-    let (tables, width) = match new.filter(|new| sums_to_zero(new)) {
-        Some(new) => (number(&new[24..32]), 8),
-        None => (number(&old[16..20]), 4),
-    };
-    let list = table(memory, tables)?;
-    list[HEADER..].chunks_exact(width).find_map(|entry| {
-        let found = table(memory, number(entry)).filter(|found| &found[..4] == b"MCFG")?;
-        found.get(HEADER + 8..)?.chunks_exact(16).find_map(|one| {
-            let (address, segment) = (number(&one[..8]), number(&one[8..10]));
+    let tables = Root::at(memory, root)?.tables(memory, b"MCFG");
+    tables.iter().find_map(|table| {
+        table.get(HEADER + 8..)?.chunks_exact(16).find_map(|one| {
+            let (address, segment) = (field(one, 0, 8)?, field(one, 8, 2)?);
             let (first, last) = (one[10], one[11]);
             let whole = address & 0xF_FFFF == 0 && first <= last;
             (segment == 0 && whole).then_some(Window { address, first, last })
@@ -77,6 +29,9 @@ pub fn configuration(memory: &impl Memory, root: u64) -> Option<Window> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use phi_firmware::number;
+    use std::vec;
+    use std::vec::Vec;
 
     /// Some bytes from an address on.
     struct Image(u64, Vec<u8>);

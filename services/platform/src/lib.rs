@@ -26,7 +26,8 @@ use phi_rt::{Hardware, Service};
 pub fn main(service: &Service) -> u8 {
     let Ok(hardware) = service.hardware("hardware") else { return 2 };
     let Ok(mailbox) = service.mailbox("platform") else { return 3 };
-    let desk = Desk::new(hardware, found);
+    let configuration = found(&hardware);
+    let desk = Desk::new(hardware, configuration);
     let _ = phi_idl::serve(&mailbox, &mut PlatformServer(desk));
     1
 }

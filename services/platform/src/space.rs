@@ -1,8 +1,9 @@
 //! Physical memory and configuration space, through regions of device memory.
 
-use crate::firmware::{Memory, Window};
+use crate::firmware::Window;
 use alloc::vec::Vec;
 use pci_types::{ConfigRegionAccess, PciAddress};
+use phi_firmware::Memory;
 use phi_rt::{Caching, Hardware, Registers};
 
 const PAGE: u64 = 4096;

@@ -44,15 +44,10 @@ pub fn serve(disk: Disk, mailbox: &Mailbox, signal: &Signal, session: u64) -> u8
                 Accepted::Answer(finished) => finished.answer(),
                 Accepted::Nothing => {}
             },
-            Ok(Event::Signals(_)) => {
-                // First the interrupt, then the queue: what comes in between interrupts again.
-                let _ = serving.disk.irq.acknowledge();
-                serving.complete();
-            }
+            Ok(Event::Signals(_)) => serving.complete(),
             // Requests that are under way hold all handles: one that ends gives some back.
             Err(Error::QuotaExceeded) => {
                 let _ = signal.wait(u64::MAX, PAUSE);
-                let _ = serving.disk.irq.acknowledge();
                 serving.complete();
             }
             Err(_) => return 1,
@@ -151,6 +146,8 @@ impl Serving {
 
     /// Takes what the device has done.
     fn complete(&mut self) {
+        // First the interrupt, then the queue: what comes in between interrupts again.
+        let _ = self.disk.irq.acknowledge();
         while let Some((number, result)) = self.disk.ended() {
             let flushes = self.durable.get_mut(number).is_some_and(core::mem::take);
             if result.is_ok() && flushes && self.disk.begin(number, Request::flush()) {

@@ -4,7 +4,7 @@
 //! Without an entry in these tables, a device reaches nothing and interrupts nobody. An interrupt is written
 //! as the number of an entry, which says vector and processor, and from which device it must come.
 
-use super::translation::{Translation, entry, new_table, set_entry};
+use super::translation::{ADDRESS, Translation, entry, new_table, set_entry};
 use super::unit::{Fault, Unit};
 use crate::panic::refuse;
 use alloc::vec::Vec;
@@ -21,9 +21,6 @@ const FOUR_LEVELS: u64 = 0b010;
 
 /// Of an interrupt's entry: all bits of the requester id are compared.
 const VERIFIED: u64 = 1 << 18;
-
-/// Bits of an entry that are an address.
-const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 
 /// The IOMMUs.
 pub struct Iommu {

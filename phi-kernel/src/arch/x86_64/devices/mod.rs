@@ -14,7 +14,7 @@ use super::clock::{self, LOCAL_APIC};
 use super::paging::KernelSpace;
 use super::processor;
 use super::traps::{DMA_FAULT, INTERRUPTS};
-use crate::memory::Ranges;
+use crate::memory::{Ranges, slot};
 use alloc::vec::Vec;
 use core::ops::Range;
 use io_apic::IoApic;
@@ -76,6 +76,11 @@ fn domain(space: DmaIndex) -> u16 {
     space.0 + 1
 }
 
+/// The tables of a space, if it has some.
+fn translation(spaces: &[Option<Space>], space: DmaIndex) -> Option<&Translation> {
+    spaces.get(usize::from(space.0))?.as_ref()?.translation.as_ref()
+}
+
 impl Board {
     /// The devices that the firmware names, with all interrupts masked, and no device reaching anything;
     /// `None` without any. `memory` is all of the system's memory.
@@ -94,9 +99,7 @@ impl Board {
         let mut reserved = memory.clone();
         let mut map = |registers: u64, length: u64, frames: &mut FrameAllocator| {
             let range = registers & !(PAGE - 1)..(registers & !(PAGE - 1)) + length;
-            let apart =
-                memory.iter().all(|held| range.end <= held.start || held.end <= range.start);
-            let known = apart && reserved.add(range.clone());
+            let known = !memory.meet(&range) && reserved.add(range.clone());
             known.then(|| kernel.map_registers(range.start, length, frames)).flatten()
         };
         map(LOCAL_APIC, PAGE, frames);
@@ -111,8 +114,10 @@ impl Board {
             map(*registers, REGISTERS, frames).ok_or(MachineError)?;
             units.extend(Unit::new(*registers, frames));
         }
-        // A device behind a unit that cannot protect is not protected by the others.
-        units.truncate(if units.len() == inventory.units.len() { units.len() } else { 0 });
+        if units.len() < inventory.units.len() {
+            // A device behind a unit that cannot protect is not protected by the others.
+            units.clear();
+        }
         let destination = clock::processor();
         let iommu = Iommu::new(units, DMA_FAULT, destination, frames);
         let (irqs, spaces) = (Vec::new(), Vec::new());
@@ -127,10 +132,9 @@ impl Board {
 
     /// Whether services may have this device memory.
     pub fn may_map(&self, range: &Range<u64>) -> bool {
-        let apart = |held: &Range<u64>| range.end <= held.start || held.end <= range.start;
         range.start >= LOWEST
             && range.end <= 1 << processor::physical_bits()
-            && self.reserved.iter().all(apart)
+            && !self.reserved.meet(range)
     }
 
     /// Whether IOMMUs stand before all devices.
@@ -296,8 +300,7 @@ impl Board {
             let first = runs.next().map(|(_, run)| run.first * PAGE).ok_or(MachineError)?;
             return if runs.next().is_none() { Ok(first) } else { Err(MachineError) };
         };
-        let held = self.spaces.get(usize::from(space.0)).and_then(Option::as_ref);
-        let translation = held.and_then(|held| held.translation.as_ref()).ok_or(MachineError)?;
+        let translation = translation(&self.spaces, space).ok_or(MachineError)?;
         for (distance, run) in runs.clone() {
             let at = address + distance * PAGE;
             translation.reserve(at, run.count, frames).ok_or(MachineError)?;
@@ -310,8 +313,7 @@ impl Board {
 
     /// Takes pages out of the reach of the device of a space.
     pub fn dma_unmap(&mut self, space: DmaIndex, address: u64, count: u64) {
-        let held = self.spaces.get(usize::from(space.0)).and_then(Option::as_ref);
-        let translation = held.and_then(|held| held.translation.as_ref());
+        let translation = translation(&self.spaces, space);
         if let (Some(iommu), Some(translation)) = (&mut self.iommu, translation) {
             iommu.unmap(domain(space), translation, address, count);
         }
@@ -327,13 +329,4 @@ impl Board {
         let space = self.spaces.iter().position(own).map(|index| DmaIndex(index as u16));
         Some(DeviceFault { requester, space, address })
     }
-}
-
-/// The place of a number, made if it is not there.
-fn slot<T>(list: &mut Vec<Option<T>>, index: usize) -> Result<&mut Option<T>, MachineError> {
-    if index >= list.len() {
-        list.try_reserve(index + 1 - list.len()).map_err(|_| MachineError)?;
-        list.resize_with(index + 1, || None);
-    }
-    Ok(&mut list[index])
 }

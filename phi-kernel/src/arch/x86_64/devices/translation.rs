@@ -10,7 +10,7 @@ const READ: u64 = 1;
 const WRITE: u64 = 1 << 1;
 
 /// Bits of an entry that are an address.
-const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
+pub const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 
 const ENTRIES: usize = 512;
 
