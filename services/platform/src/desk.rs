@@ -108,7 +108,7 @@ impl Platform for Desk {
 
     fn configuration(&mut self, caller: Caller, offset: u16) -> Result<u32, PlatformError> {
         let (_, configuration, place) = self.claimed(caller)?;
-        Ok(bus::word(configuration, &place.function, offset))
+        Ok(bus::word(configuration, place.function.address, offset))
     }
 
     fn region(&mut self, caller: Caller, bar: u8) -> Result<Capability, PlatformError> {
