@@ -14,6 +14,7 @@ pub mod promises;
 pub mod revocation;
 pub mod side_by_side;
 pub mod start;
+pub mod without_sites;
 
 use std::path::Path;
 

@@ -323,8 +323,9 @@ fn attach(
     let domain = domain.map_or(0, |domain| u64::from(domain.0) + 1);
     let mut options = UprobeMultiOpts::default();
     for kind in kinds {
-        for place in sites.get(kind.site()).into_iter().flatten() {
-            options.offsets.push(*place);
+        for site in sites.get(kind.site()).into_iter().flatten() {
+            options.offsets.push(site.place);
+            options.ref_ctr_offsets.push(site.counter);
             options.cookies.push(domain << 32 | *kind as u64);
         }
     }

@@ -4,8 +4,17 @@
 
 use std::collections::BTreeMap;
 
-/// Offsets of sites in the file, by their names.
-pub type Sites = BTreeMap<String, Vec<usize>>;
+/// One site: offsets in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Site {
+    /// Of its instruction.
+    pub place: usize,
+    /// Of the 16 bits in which Linux counts who watches it.
+    pub counter: usize,
+}
+
+/// The sites, by their names.
+pub type Sites = BTreeMap<String, Vec<Site>>;
 
 /// The section with the records.
 const RECORDS: &[u8] = b".note.stapsdt";
@@ -42,10 +51,10 @@ pub fn find(file: &[u8], provider: &str) -> Option<Sites> {
             let (from, rest) = split_text(record.get(24..)?)?;
             let (name, _) = split_text(rest)?;
             let moved = base.zip(long(record, 8)).map_or(0, |(now, then)| now.wrapping_sub(then));
-            let address = long(record, 0)?.wrapping_add(moved);
             if from == provider.as_bytes() {
-                let place = place_of(&segments, address)?;
-                sites.entry(String::from_utf8(name.to_vec()).ok()?).or_default().push(place);
+                let place = |at| place_of(&segments, long(record, at)?.wrapping_add(moved));
+                let site = Site { place: place(0)?, counter: place(16)? };
+                sites.entry(String::from_utf8(name.to_vec()).ok()?).or_default().push(site);
             }
         }
         let end = start.checked_add(text.checked_next_multiple_of(4)?)?;
@@ -119,10 +128,11 @@ mod tests {
         let sites = find(&file, "phi").unwrap();
         assert!(sites.contains_key(Kind::Throttle.site()), "{sites:?}");
         assert!(sites.contains_key(Kind::Call.site()), "{sites:?}");
-        for (name, places) in &sites {
+        for (name, sites) in &sites {
             assert!(Kind::ALL.iter().any(|kind| kind.site() == name), "{name}");
-            for place in places {
+            for Site { place, counter } in sites {
                 assert_eq!(file[*place..][..5], [0x0f, 0x1f, 0x44, 0, 0], "{name}");
+                assert_eq!(file[*counter..][..2], [0, 0], "nobody watches what is not run");
             }
         }
         assert_eq!(find(&file, "nobody"), Some(Sites::new()));

@@ -2,19 +2,29 @@
 //! record in the program's file that says where it is.
 //!
 //! A tracer (`phi-host run --edges`, bpftrace, perf) has the kernel put a call in the instruction's
-//! place; without one, a site costs that instruction and up to six moves. Sites carry the same six
-//! words, in the registers of C's arguments, so that a program reads them without the record:
-//! domain, thread (its slot in the domain), handle, label, length, and a value that depends on the
-//! site. `docs/ebpf.md` has the list.
+//! place, and count in [`WATCHED`] (the record's semaphore); without one, a site costs a look at that count.
+//! Sites carry the same six words, in the registers of C's arguments, so that a program reads them without
+//! the record: domain, thread (its slot in the domain), handle, label, length, and a value that depends on
+//! the site. `docs/ebpf.md` has the list.
 //!
 //! What a thread says and gets is seen in its own process, in the entry stub; what ΦCore decides is
 //! seen in the supervisor.
 
 use super::host_thread::HostThread;
 use phi_abi::{Message, Mode, Number, Outcome};
+#[cfg(feature = "sites")]
+use std::sync::atomic::AtomicU16;
+
+/// How many tracers watch sites of this process: Linux counts, in the memory of each process that it traces,
+/// at a place of the program's file; so it stands in a section that has one.
+#[cfg(feature = "sites")]
+// SAFETY: the section is of this name's own, and data like any other.
+#[unsafe(link_section = ".probes")]
+pub static WATCHED: AtomicU16 = AtomicU16::new(0);
 
 /// The instruction of a site. With five bytes, Linux 6.18 and later can put a call there instead of
 /// a breakpoint. The newest libbpf looks for longer ones as well: change it here.
+#[cfg(feature = "sites")]
 macro_rules! instruction {
     () => {
         ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00"
@@ -22,9 +32,12 @@ macro_rules! instruction {
 }
 
 /// One site: its name and its six words. The record's form is SystemTap's, version 3.
+#[cfg(feature = "sites")]
 macro_rules! site {
     ($name:literal, $domain:expr, $thread:expr, $handle:expr, $label:expr, $length:expr,
      $value:expr $(,)?) => {{
+        if $crate::linux::probe::WATCHED.load(std::sync::atomic::Ordering::Relaxed) != 0 {
+        std::hint::cold_path();
         let words: [u64; 6] = [
             $domain as u64,
             $thread as u64,
@@ -43,7 +56,7 @@ macro_rules! site {
                 ".4byte 992f - 991f, 994f - 993f, 3",
                 "991: .asciz \"stapsdt\"",
                 "992: .balign 4",
-                "993: .8byte 990b, _.stapsdt.base, 0",
+                "993: .8byte 990b, _.stapsdt.base, {watched}",
                 ".asciz \"phi\"",
                 concat!(".asciz \"", $name, "\""),
                 ".asciz \"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9\"",
@@ -64,12 +77,25 @@ macro_rules! site {
                 in("rcx") words[3],
                 in("r8") words[4],
                 in("r9") words[5],
+                watched = sym $crate::linux::probe::WATCHED,
                 options(nostack, preserves_flags, readonly),
             );
         }
+        }
     }};
 }
-pub(crate) use {instruction, site};
+#[cfg(feature = "sites")]
+pub(crate) use instruction;
+
+/// No site: what would have been said is not even worked out.
+#[cfg(not(feature = "sites"))]
+macro_rules! site {
+    ($name:literal, $($word:expr),+ $(,)?) => {{
+        let _ = || ($($word as u64),+);
+    }};
+}
+
+pub(crate) use site;
 
 /// In the service: a thread is about to make a call.
 #[inline(always)]
