@@ -21,6 +21,7 @@ pub mod failure;
 pub mod images;
 pub mod interrupt;
 pub mod linux;
+pub mod perf;
 pub mod progress;
 pub mod qemu;
 pub mod statistics;

@@ -3,20 +3,23 @@
 use super::{print, print_json};
 use crate::failure::{Failure, Kind};
 use crate::system::{InputFile, System};
-use crate::{disk, images, qemu};
+use crate::{disk, images, perf, qemu};
+use phi_manifest::bundle::Bundle;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
-Prints, for each image, the BLAKE3 of the ELF file as built, its bytes, and its name. A bundle and a disk
-need a file for every input. A disk boots computers with UEFI; docs/booting.md says how.
+Prints, for each image, the BLAKE3 of the ELF file as built, its bytes, and its name. A bundle, a disk
+and symbols need a file for every input. A disk boots computers with UEFI; docs/booting.md says how. Symbols are
+for perf, of one system on Linux; docs/isolation.md says how.
 
 Examples:
   phi-host image examples/wordcount
   phi-host image examples/wordcount --input text=README.md --output wordcount.bundle
-  phi-host image examples/wordcount --input text=README.md --disk wordcount.disk";
+  phi-host image examples/wordcount --input text=README.md --disk wordcount.disk
+  phi-host image examples/wordcount --input text=README.md --symbols wordcount.symbols";
 
 /// Build the service images, print their hashes, and write a bundle or a bootable disk
 #[derive(clap::Args, Debug)]
@@ -34,6 +37,9 @@ pub struct Image {
     /// Write a bootable disk with the bundle and the bare-metal kernel to this file
     #[arg(long, value_name = "DISK")]
     disk: Option<PathBuf>,
+    /// Write the symbols of the images, at the places where processes map them, to this file
+    #[arg(long, value_name = "FILE")]
+    symbols: Option<PathBuf>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -46,16 +52,16 @@ impl Image {
     /// Any [`Failure`].
     pub fn perform(&self) -> Result<u8, Failure> {
         let system = System::open(&self.system)?;
-        let bundled = self.output.is_some() || self.disk.is_some() || !self.inputs.is_empty();
+        let outputs = [&self.output, &self.disk, &self.symbols];
+        let bundled = outputs.iter().any(|file| file.is_some()) || !self.inputs.is_empty();
         let inputs = if bundled { Some(system.inputs(&self.inputs)?) } else { None };
         let images = system.images()?;
         let bundle = inputs.map(|inputs| system.bundle(&images, &inputs, &[])).transpose()?;
         if let (Some(file), Some(bundle)) = (&self.output, &bundle) {
-            std::fs::write(file, bundle).map_err(|error| {
-                Failure::new(Kind::Computer, format!("the bundle cannot be written: {error}"))
-                    .in_file(file)
-                    .help("name a file in a folder that you may write to, with room for it")
-            })?;
+            std::fs::write(file, bundle).map_err(|error| unwritten("bundle", file, &error))?;
+        }
+        if let (Some(file), Some(bundle)) = (&self.symbols, &bundle) {
+            write_symbols(&images, bundle, file)?;
         }
         let disk = match (&self.disk, &bundle) {
             (Some(file), Some(bundle)) => Some(write_disk(&system, bundle, file)?),
@@ -98,11 +104,23 @@ fn write_disk(system: &System, bundle: &[u8], file: &Path) -> Result<(blake3::Ha
         let bytes = io::copy(&mut disk, &mut hasher)?;
         Ok((hasher.finalize(), bytes))
     };
-    write().map_err(|error: io::Error| {
-        Failure::new(Kind::Computer, format!("the disk cannot be written: {error}"))
-            .in_file(file)
-            .help("name a file in a folder that you may write to, with room for it")
-    })
+    write().map_err(|error: io::Error| unwritten("disk", file, &error))
+}
+
+fn write_symbols(images: &[images::Image], bundle: &[u8], file: &Path) -> Result<(), Failure> {
+    let bundle = Bundle::open(bundle)
+        .map_err(|error| Failure::new(Kind::Bug, format!("the bundle is none: {error}")))?;
+    let named = |name: &str| {
+        images.iter().find(|image| image.name.to_string() == name).map(|image| &*image.file)
+    };
+    std::fs::write(file, perf::symbols(&bundle, named))
+        .map_err(|error| unwritten("symbols", file, &error))
+}
+
+fn unwritten(what: &str, file: &Path, error: &io::Error) -> Failure {
+    Failure::new(Kind::Computer, format!("the {what} cannot be written: {error}"))
+        .in_file(file)
+        .help("name a file in a folder that you may write to, with room for it")
 }
 
 fn lines(images: &[images::Image], written: &Written<'_>) -> String {

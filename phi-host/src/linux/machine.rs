@@ -18,6 +18,7 @@ use super::probe;
 use super::process::CommandError;
 use super::region::Region;
 use super::shared_space::SharedSpace;
+use crate::perf;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -117,7 +118,7 @@ impl<'a> LinuxMachine<'a> {
         Ok(LinuxMachine {
             plan: bundle.plan(),
             bundle,
-            images: images(bundle)?,
+            images: memory::create_constant("phi-images", &perf::memory(bundle), 0)?,
             offers: Vec::new(),
             last_image: 0,
             launcher,
@@ -567,14 +568,4 @@ impl Drop for LinuxMachine<'_> {
             self.region_destroy(RegionIndex(index as u32));
         }
     }
-}
-
-/// The part of a bundle in which its images are, and nothing else.
-fn images(bundle: &Bundle<'_>) -> io::Result<OwnedFd> {
-    let all =
-        bundle.plan().services.iter().flat_map(|service| [service.image(0), service.image(1)]);
-    let segments = all.flatten().flat_map(|image| &image.segments);
-    let end = segments.map(|segment| segment.offset + segment.length).max().unwrap_or(0);
-    let bytes = bundle.bytes().get(..end as usize).unwrap_or(bundle.bytes());
-    memory::create_constant("phi-images", bytes, 0)
 }

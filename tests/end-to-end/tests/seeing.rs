@@ -361,6 +361,42 @@ fn gdb_knows_a_services_symbols() {
 }
 
 #[test]
+fn perf_knows_the_functions_of_images() {
+    if Command::new("perf").arg("--version").output().is_err() {
+        eprintln!("skipped: perf is not there; ./phi test installs it");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let [text, symbols, data, ids] =
+        ["text", "symbols", "data", "ids"].map(|name| folder.path().join(name));
+    std::fs::write(&text, "so many words to count, and so little time\n".repeat(100_000))
+        .expect("the text");
+    let input = format!("text={}", text.display());
+    let mut image = phi_host();
+    image.args(["image", "examples/wordcount", "--input", &input, "--symbols"]).arg(&symbols);
+    expect(&mut image, 0);
+    let perf = |arguments: &[&str]| {
+        let mut command = Command::new("perf");
+        command.arg("--buildid-dir").arg(&ids).args(arguments);
+        command
+    };
+    let run = phi_host();
+    let mut record = perf(&["record", "--buildid-mmap", "-e", "cpu-clock", "-F", "4000", "-o"]);
+    record.arg(&data).arg("--").arg(run.get_program());
+    record.args(["run", "examples/wordcount", "--input", &input]);
+    if let Some(folder) = run.get_current_dir() {
+        record.current_dir(folder);
+    }
+    expect(&mut record, 0);
+    expect(perf(&["buildid-cache", "--add"]).arg(&symbols), 0);
+    let mut report = perf(&["report", "--stdio", "--sort", "dso,symbol", "-i"]);
+    let output = expect(report.arg(&data), 0);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    let images = report.lines().filter(|line| line.contains("memfd:phi-images"));
+    assert!(images.clone().any(|line| line.contains("phi_wordcount::")), "{report}");
+}
+
+#[test]
 fn a_new_service_runs_and_its_test_passes() {
     let folder = tempfile::tempdir().expect("a folder");
     // Nothing is built twice.
