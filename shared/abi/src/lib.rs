@@ -45,6 +45,35 @@ pub use status::{Blame, Error, Outcome};
 /// Version of this interface. A machine refuses an image built for another one.
 pub const ABI_VERSION: u32 = 3;
 
+/// An ELF note that says for which [`ABI_VERSION`] an image was built. Each image has one.
+///
+/// Source: System V ABI, generic part, "Note Section".
+#[repr(C)]
+pub struct VersionNote {
+    owner_length: u32,
+    length: u32,
+    kind: u32,
+    owner: [u8; 4],
+    version: u32,
+}
+
+impl VersionNote {
+    /// The owner's name.
+    pub const OWNER: [u8; 4] = *b"phi\0";
+
+    /// The type among this owner's notes.
+    pub const KIND: u32 = 1;
+
+    /// The note of an image that is built with this crate.
+    pub const CURRENT: VersionNote = VersionNote {
+        owner_length: 4,
+        length: 4,
+        kind: VersionNote::KIND,
+        owner: VersionNote::OWNER,
+        version: ABI_VERSION,
+    };
+}
+
 /// The status with which a service ends that has handed its state over to its next generation.
 pub const STATUS_HANDED_OVER: u8 = 75;
 

@@ -2,13 +2,14 @@
 //!
 //! An image is a static position-independent executable for x86-64 that needs nobody: no
 //! interpreter, no libraries, no thread-local storage, no undefined symbols, and only relative
-//! relocations. Neither kernel reads ELF: what comes out of here is flat pages.
+//! relocations. A note says for which version of the ABI it was built ([`phi_abi::VersionNote`]). Neither kernel reads ELF: what comes out of here is flat pages.
 //!
 //! Source: System V ABI, generic part and AMD64 supplement.
 
 use core::fmt;
 
 use phi_abi::layout::{IMAGE_OFFSET, IMAGE_SIZE, PAGE, pages};
+use phi_abi::{ABI_VERSION, VersionNote};
 
 use crate::plan::SegmentAccess;
 
@@ -37,6 +38,8 @@ pub enum ImageError {
     TooLarge,
     /// Its entry is not in its text.
     Entry,
+    /// It was built for another version of the ABI; or for none, if it has no note.
+    Version(Option<u32>),
 }
 
 impl fmt::Display for ImageError {
@@ -62,6 +65,15 @@ impl fmt::Display for ImageError {
             }
             ImageError::TooLarge => "it is larger than the image part of a window (256 MiB)",
             ImageError::Entry => "its entry is not in its text",
+            ImageError::Version(Some(version)) => {
+                return write!(
+                    f,
+                    "it was built for ABI version {version}, and this is version {ABI_VERSION}"
+                );
+            }
+            ImageError::Version(None) => {
+                "it does not say for which ABI version it was built; make it by phi_rt::image!"
+            }
         };
         f.write_str(text)
     }
@@ -94,6 +106,7 @@ pub struct RelocatedImage {
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+const PT_NOTE: u32 = 4;
 const PT_TLS: u32 = 7;
 const DT_NEEDED: u64 = 1;
 const DT_RELA: u64 = 7;
@@ -202,10 +215,34 @@ pub fn relocate(file: &[u8], window: u64) -> Result<RelocatedImage, ImageError> 
     if !text.into_iter().any(within) {
         return Err(ImageError::Entry);
     }
+    match version(&memory, &headers)? {
+        Some(ABI_VERSION) => {}
+        other => return Err(ImageError::Version(other)),
+    }
     for part in &mut parts {
         trim(part);
     }
     Ok(RelocatedImage { entry, parts })
+}
+
+/// The version of the ABI that the image's notes tell; none if they do not.
+fn version(memory: &[u8], headers: &[ProgramHeader]) -> Result<Option<u32>, ImageError> {
+    for header in headers.iter().filter(|header| header.kind == PT_NOTE) {
+        let mut notes = &memory[range(header.address, header.file_length, memory.len())?];
+        // A note that is cut off ends them.
+        while let (Ok(owner), Ok(length), Ok(kind)) =
+            (single(notes, 0), single(notes, 4), single(notes, 8))
+        {
+            let whole = |length: u32| (length as usize).next_multiple_of(4);
+            let content = 12 + whole(owner);
+            let ours = notes.get(12..content) == Some(&VersionNote::OWNER);
+            if ours && kind == VersionNote::KIND && length == 4 {
+                return Ok(single(notes, content).ok());
+            }
+            notes = notes.get(content + whole(length)..).unwrap_or_default();
+        }
+    }
+    Ok(None)
 }
 
 /// The image's memory from its address 0 on, as loading would make it.

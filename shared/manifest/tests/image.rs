@@ -1,5 +1,6 @@
 //! Images: what a linker makes is relocated, and everything else is refused.
 
+use phi_abi::ABI_VERSION;
 use phi_abi::layout::{IMAGE_OFFSET, IMAGE_SIZE, PAGE, window};
 use phi_manifest::image::{ImageError, relocate};
 use phi_manifest::plan::SegmentAccess;
@@ -8,6 +9,7 @@ use proptest::prelude::*;
 const LOAD: u32 = 1;
 const DYNAMIC: u32 = 2;
 const INTERPRETER: u32 = 3;
+const NOTE: u32 = 4;
 const THREAD_LOCAL: u32 = 7;
 
 const EXECUTE: u32 = 1;
@@ -26,7 +28,8 @@ struct Header {
 }
 
 /// An image to be changed: text at page 1, constants at page 2, and data at page 3 that begins with
-/// the dynamic section, has its relocations at 256, and two pages of zeros behind it.
+/// the dynamic section, has its relocations at 256, and two pages of zeros behind it. The constants begin with
+/// notes.
 #[derive(Clone)]
 struct Elf {
     headers: Vec<Header>,
@@ -35,7 +38,12 @@ struct Elf {
     dynamic: Vec<(u64, u64)>,
     /// Place, type and addend.
     relocations: Vec<(u64, u32, u64)>,
+    /// Notes, in words: one of somebody else, and the one of the ABI's version.
+    notes: Vec<u32>,
 }
+
+const OTHERS: u32 = u32::from_le_bytes(*b"GNU\0");
+const OURS: u32 = u32::from_le_bytes(*b"phi\0");
 
 const TEXT: u64 = PAGE;
 const CONSTANTS: u64 = 2 * PAGE;
@@ -59,10 +67,12 @@ impl Elf {
                 header(LOAD, READ, CONSTANTS, PAGE),
                 Header { memory_length: 3 * PAGE, ..data },
                 header(DYNAMIC, READ | WRITE, DATA, 64),
+                header(NOTE, READ, CONSTANTS, 48),
             ],
             entry: TEXT + 8,
             dynamic: vec![(7, RELOCATIONS), (8, 48), (9, 24), (0, 0)],
             relocations: vec![(DATA + 512, 8, TEXT + 4), (DATA + 520, 8, DATA)],
+            notes: vec![4, 8, 3, OTHERS, 1, 2, 4, 4, 1, OURS, ABI_VERSION],
         }
     }
 
@@ -96,11 +106,32 @@ impl Elf {
         for (index, (tag, value)) in (0..).zip(&self.dynamic) {
             put(DATA + 16 * index, [*tag, *value].map(u64::to_le_bytes).as_flattened());
         }
+        let notes: Vec<u8> = self.notes.iter().flat_map(|word| word.to_le_bytes()).collect();
+        put(CONSTANTS, &notes);
         for (index, (place, kind, addend)) in (0..).zip(&self.relocations) {
             let words = [*place, u64::from(*kind), *addend];
             put(RELOCATIONS + 24 * index, words.map(u64::to_le_bytes).as_flattened());
         }
         file
+    }
+}
+
+#[test]
+fn an_image_of_another_abi_version_is_refused() {
+    let refused = |notes: Vec<u32>| relocate(&Elf { notes, ..Elf::new() }.bytes(), window(1)).err();
+    assert_eq!(refused(vec![4, 4, 1, OURS, ABI_VERSION]), None);
+    let other = ABI_VERSION + 1;
+    assert_eq!(refused(vec![4, 4, 1, OURS, other]), Some(ImageError::Version(Some(other))));
+    // Another type, another length, another owner; lengths that lead out of them.
+    for notes in [
+        vec![],
+        vec![4, 4, 2, OURS, ABI_VERSION],
+        vec![4, 8, 1, OURS, ABI_VERSION, 0],
+        vec![4, 4, 1, OTHERS, ABI_VERSION],
+        vec![u32::MAX, u32::MAX, 1, OURS, ABI_VERSION],
+        vec![0; 12],
+    ] {
+        assert_eq!(refused(notes.clone()), Some(ImageError::Version(None)), "{notes:?}");
     }
 }
 
@@ -152,9 +183,9 @@ fn neighbours_of_the_same_access_are_one_part() {
 #[test]
 fn an_image_without_relocations_or_data_is_good() {
     let mut elf = Elf::new();
-    elf.headers.truncate(1);
+    elf.headers.drain(2..4);
     let image = relocate(&elf.bytes(), window(0)).expect("good");
-    assert_eq!(image.parts.len(), 1);
+    assert_eq!(image.parts.len(), 2);
 }
 
 /// A change that makes an image bad.
@@ -221,7 +252,7 @@ fn other_files_are_refused() {
     // An executable that is bound to its addresses, and an object file.
     assert_eq!([changed(16, 2), changed(16, 1)], [ImageError::Fixed, ImageError::Fixed]);
     // The last word of the last header, its alignment, is not looked at.
-    for length in 0..64 + 4 * 56 - 8 {
+    for length in 0..64 + 5 * 56 - 8 {
         assert_eq!(relocate(&good[..length], window(0)), Err(ImageError::NoImage), "{length}");
     }
 }
@@ -229,7 +260,7 @@ fn other_files_are_refused() {
 #[test]
 fn a_cut_image_is_refused() {
     let good = Elf::new().bytes();
-    for length in (64 + 4 * 56 - 8..DATA as usize + 1000).step_by(13) {
+    for length in (64 + 5 * 56 - 8..DATA as usize + 1000).step_by(13) {
         assert_eq!(relocate(&good[..length], window(0)), Err(ImageError::Layout), "{length}");
     }
 }

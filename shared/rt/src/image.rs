@@ -3,6 +3,7 @@
 use crate::{Service, YieldingLock, exit, system};
 use core::fmt::Write;
 use core::panic::PanicInfo;
+pub use phi_abi::VersionNote;
 use phi_abi::{CallTable, MESSAGE_BYTES, Message, Number, StartBlock};
 use talc::{TalcLock, source::Manual};
 
@@ -16,13 +17,18 @@ pub const fn heap() -> Heap {
 
 /// Makes an image of a function `fn(&phi_rt::Service) -> u8`: what it returns is the exit status.
 ///
-/// Defines the entry, the panic handler, the heap, and the functions that compiled code expects. It
+/// Defines the entry, the panic handler, the heap, a note of the ABI's version, and the functions that compiled code expects. It
 /// stands alone in its crate, which is `no_std` and `no_main`.
 #[macro_export]
 macro_rules! image {
     ($main:path) => {
         #[global_allocator]
         static HEAP: $crate::image::Heap = $crate::image::heap();
+
+        // SAFETY: the section holds notes, and this is one.
+        #[used]
+        #[unsafe(link_section = ".note.phi")]
+        static VERSION: $crate::image::VersionNote = $crate::image::VersionNote::CURRENT;
 
         #[unsafe(no_mangle)]
         unsafe extern "C" fn _start(start: *const u8, table: *const u8) -> ! {

@@ -49,6 +49,24 @@ fn a_replacement_at_any_time_loses_no_count() {
 }
 
 #[test]
+fn an_image_of_another_abi_version_is_refused() {
+    expect(phi_host().args(["image", SYSTEM]), 0);
+    let image = phi_end_to_end::target().join("image/second");
+    let mut image = std::fs::read(image).expect("an image");
+    let note = [4u32, 4, 1, u32::from_le_bytes(*b"phi\0")].map(u32::to_le_bytes);
+    let note = note.as_flattened();
+    let place = image.windows(note.len()).position(|part| part == note).expect("the note");
+    image[place + note.len()] += 1;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("newer");
+    std::fs::write(&file, image).expect("a file");
+    let replacement = format!("keeps={}", file.display());
+    let output = expect(phi_host().args(["run", SYSTEM, "--replace", &replacement]), 2);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("it was built for ABI version 4, and this is version 3"), "{error}");
+}
+
+#[test]
 fn a_replacement_that_cannot_be_is_refused() {
     for (replacement, what) in [
         ("nobody=phi-replacement:second", "there is no service `nobody`"),

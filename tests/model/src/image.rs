@@ -1,6 +1,7 @@
 //! Target `image`: any bytes are refused, or become pages within a window.
 
 use phi_abi::layout::{IMAGE_OFFSET, IMAGE_SIZE, PAGE, window};
+use phi_abi::{ABI_VERSION, VersionNote};
 use phi_manifest::image::{ImagePart, RelocatedImage, relocate};
 use phi_manifest::plan::SegmentAccess;
 
@@ -59,8 +60,8 @@ pub fn sample_parts(window: u64) -> RelocatedImage {
     RelocatedImage { entry: base + PAGE + 16, parts }
 }
 
-/// A small ELF file that is accepted: text at page 1 and data at page 2, with the dynamic section and
-/// one relocation in it, all in 512 bytes of file.
+/// A small ELF file that is accepted: text at page 1, which begins with the note of the ABI's version, and data
+/// at page 2, with the dynamic section and one relocation in it, all in 512 bytes of file.
 pub fn sample() -> Vec<u8> {
     let (text, data) = (PAGE, 2 * PAGE);
     let mut file = vec![0; 512];
@@ -70,10 +71,14 @@ pub fn sample() -> Vec<u8> {
     put(16, &[3, 0, 62, 0]);
     put(24, &(text + 8).to_le_bytes());
     put(32, &64u64.to_le_bytes());
-    put(54, &[56, 0, 3, 0]);
+    put(54, &[56, 0, 4, 0]);
     // Kind, flags, offset, address, length in the file and in memory.
-    let headers: [(u32, u32, u64, u64, u64, u64); 3] =
-        [(1, 5, 256, text, 64, 64), (1, 6, 320, data, 128, PAGE + 1), (2, 6, 320, data, 48, 48)];
+    let headers: [(u32, u32, u64, u64, u64, u64); 4] = [
+        (1, 5, 320, text, 64, 64),
+        (1, 6, 384, data, 128, PAGE + 1),
+        (2, 6, 384, data, 48, 48),
+        (4, 5, 320, text, 20, 20),
+    ];
     for (index, (kind, flags, offset, address, file_length, memory_length)) in
         headers.into_iter().enumerate()
     {
@@ -88,7 +93,11 @@ pub fn sample() -> Vec<u8> {
     // DT_RELA, DT_RELASZ, and one relative relocation behind them.
     let words = [7, data + 48, 8, 24, 0, 0, data + 80, 8, text + 4];
     for (number, word) in words.into_iter().enumerate() {
-        put(320 + 8 * number, &word.to_le_bytes());
+        put(384 + 8 * number, &word.to_le_bytes());
+    }
+    let owner = u32::from_le_bytes(VersionNote::OWNER);
+    for (number, word) in [4, 4, VersionNote::KIND, owner, ABI_VERSION].into_iter().enumerate() {
+        put(320 + 4 * number, &word.to_le_bytes());
     }
     file
 }
