@@ -7,6 +7,7 @@ use linked_list_allocator::LockedHeap;
 use phi_abi::layout::PAGE;
 use phi_core::MachineError;
 use phi_mem::{FrameAllocator, FrameRange};
+use phi_tables::LARGE;
 
 /// Ranges of a memory map, at most.
 const RANGES: usize = 64;
@@ -106,6 +107,13 @@ pub fn slot<T>(list: &mut Vec<Option<T>>, number: usize) -> Result<&mut Option<T
     Ok(&mut list[number])
 }
 
+/// Takes `count` frames in a row: if a large page fits in, then where it can be one, as long as there is such
+/// a place. Regions begin at addresses of large pages.
+fn take_run(count: u64, allocator: &mut FrameAllocator) -> Option<u64> {
+    let large = if count >= LARGE { allocator.allocate_run(count, LARGE) } else { None };
+    large.or_else(|| allocator.allocate_run(count, 1))
+}
+
 /// Frames that belong together: a region's, or a part of a domain. Each run lies after the one before
 /// it in the addresses of whoever maps them.
 #[derive(Clone, Default, Debug)]
@@ -138,7 +146,7 @@ impl Frames {
             length = length.min(missing);
             let first = match length {
                 1 => allocator.allocate(),
-                _ => allocator.allocate_run(length, 1),
+                _ => take_run(length, allocator),
             };
             match first {
                 Some(first) => {
@@ -166,7 +174,7 @@ impl Frames {
     /// # Errors
     /// There is no such run; nothing was taken.
     pub fn zeroed_run(count: u64, allocator: &mut FrameAllocator) -> Result<Frames, MachineError> {
-        let first = allocator.allocate_run(count, 1).ok_or(MachineError)?;
+        let first = take_run(count, allocator).ok_or(MachineError)?;
         match Frames::of_run(FrameRange { first, count }) {
             Ok(mut frames) => {
                 frames.clear();

@@ -13,12 +13,11 @@
 use phi_abi::Caching;
 use phi_abi::layout::{PAGE, SERVICES, WINDOWS_BASE, window};
 use phi_mem::{FrameAllocator, FrameRange};
+use phi_tables::{Format, LARGE, Store, Tables, Words, index, make_path};
 use x86_64::PhysAddr;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr3, Cr3Flags};
-use x86_64::structures::paging::{
-    PageTable, PageTableFlags as Flags, PhysFrame, page_table::PageTableEntry,
-};
+use x86_64::structures::paging::{PageTableFlags as Flags, PhysFrame};
 
 /// Where all of the machine's memory lies, at its physical address beyond this.
 pub const DIRECT_MAP: u64 = 0xFFFF_8000_0000_0000;
@@ -27,7 +26,7 @@ pub const DIRECT_MAP: u64 = 0xFFFF_8000_0000_0000;
 pub const KERNEL_BASE: u64 = 0xFFFF_FFFF_8000_0000;
 
 /// Bytes that one entry of a directory maps.
-const LARGE_PAGE: u64 = 1 << 21;
+const LARGE_PAGE: u64 = LARGE * PAGE;
 
 /// Pages that are invalidated one by one, at most; for more, all of the domain's are.
 const SINGLE_INVALIDATIONS: u64 = 32;
@@ -49,60 +48,54 @@ pub fn physical(address: *const u8) -> u64 {
     address as u64 - DIRECT_MAP
 }
 
-/// Index into the table of `level` (0: the last) of an address.
-const fn index(address: u64, level: u32) -> usize {
-    (address >> (12 + 9 * level)) as usize & 511
+/// The kernel's and domains' tables, in the direct map.
+struct Mapped;
+
+impl Words for Mapped {
+    fn entry(&self, table: u64, index: usize) -> u64 {
+        // SAFETY: tables are only what a [`Store`] made, and the direct map has them. Nothing holds references
+        // to entries, which the processor writes to as well.
+        unsafe { direct(table).cast::<u64>().add(index).read_volatile() }
+    }
+
+    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { direct(table).cast::<u64>().add(index).write_volatile(value) }
+    }
 }
 
-/// The table at a physical address.
-///
-/// # Safety
-/// There is a table there, and nothing else refers to it while the reference is used.
-unsafe fn table<'a>(physical: u64) -> &'a mut PageTable {
-    // SAFETY: the direct map covers all tables; the rest is the caller's word.
-    unsafe { &mut *direct(physical).cast() }
+/// The same, and the frames that tables are made from.
+struct Growing<'a>(&'a mut FrameAllocator);
+
+impl Words for Growing<'_> {
+    fn entry(&self, table: u64, index: usize) -> u64 {
+        Mapped.entry(table, index)
+    }
+
+    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
+        Mapped.set_entry(table, index, value);
+    }
 }
 
-/// A new empty table; `None` when there is no memory.
-fn new_table(frames: &mut FrameAllocator) -> Option<u64> {
-    let physical = frames.allocate()? * PAGE;
-    // SAFETY: the frame is ours alone, and zeros are an empty table.
-    unsafe { direct(physical).write_bytes(0, PAGE as usize) };
-    Some(physical)
+impl Store for Growing<'_> {
+    fn new_table(&mut self) -> Option<u64> {
+        let physical = self.0.allocate()? * PAGE;
+        // SAFETY: the frame is ours alone, and zeros are an empty table.
+        unsafe { direct(physical).write_bytes(0, PAGE as usize) };
+        Some(physical)
+    }
+
+    fn free_table(&mut self, table: u64) {
+        self.0.free(table / PAGE, 1);
+    }
 }
 
 /// What the upper levels' entries allow: everything, as the last level decides.
 const TABLE_FLAGS: Flags = Flags::PRESENT.union(Flags::WRITABLE);
 
-/// The table under `entry`, made if there is none.
-fn next_table<'a>(
-    entry: &mut PageTableEntry,
-    flags: Flags,
-    frames: &mut FrameAllocator,
-) -> Option<&'a mut PageTable> {
-    if entry.is_unused() {
-        entry.set_addr(PhysAddr::new(new_table(frames)?), flags);
-    }
-    // SAFETY: a used entry of an upper level refers to a table that only this one owns, and callers
-    // hold one table of a level at a time.
-    Some(unsafe { table(entry.addr().as_u64()) })
-}
-
-/// The table of `level` that maps `address`, made if there is none.
-fn make_path<'a>(
-    root: u64,
-    address: u64,
-    level: u32,
-    flags: Flags,
-    frames: &mut FrameAllocator,
-) -> Option<&'a mut PageTable> {
-    // SAFETY: the root is a table, and its owner calls.
-    let mut current = unsafe { table(root) };
-    for upper in (level + 1..=3).rev() {
-        current = next_table(&mut current[index(address, upper)], flags, frames)?;
-    }
-    Some(current)
-}
+/// Domains' tables.
+const FORMAT: Format =
+    Format { table: TABLE_FLAGS.union(Flags::USER_ACCESSIBLE).bits(), large: true };
 
 /// Access of a domain to a page of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,7 +144,7 @@ pub struct KernelSpace {
 impl KernelSpace {
     /// Tables with nothing in them; `None` when there is no memory.
     pub fn new(frames: &mut FrameAllocator) -> Option<KernelSpace> {
-        Some(KernelSpace { root: new_table(frames)? })
+        Some(KernelSpace { root: Growing(frames).new_table()? })
     }
 
     /// Maps physical memory for the kernel, in large pages where they fit; `None` when there is no
@@ -170,9 +163,10 @@ impl KernelSpace {
             let large = (at | from).is_multiple_of(LARGE_PAGE) && length - done >= LARGE_PAGE;
             let (level, size, huge) =
                 if large { (1, LARGE_PAGE, Flags::HUGE_PAGE) } else { (0, PAGE, Flags::empty()) };
-            let last = make_path(self.root, at, level, TABLE_FLAGS, frames)?;
+            let store = &mut Growing(frames);
+            let table = make_path(self.root, at, level, TABLE_FLAGS.bits(), store)?;
             let flags = flags | huge | Flags::PRESENT | Flags::GLOBAL;
-            last[index(at, level)].set_addr(PhysAddr::new(from), flags);
+            store.set_entry(table, index(at, level), from | flags.bits());
             done += size;
         }
         Some(())
@@ -194,9 +188,10 @@ impl KernelSpace {
     /// Maps one frame for every domain, readable and executable, under an entry of the root that no
     /// window uses; `None` when there is no memory for tables.
     pub fn map_for_all(&self, address: u64, frame: u64, frames: &mut FrameAllocator) -> Option<()> {
-        let flags = TABLE_FLAGS | Flags::USER_ACCESSIBLE;
-        let last = make_path(self.root, address, 0, flags, frames)?;
-        last[index(address, 0)].set_addr(PhysAddr::new(frame * PAGE), Access::Execute.flags());
+        let store = &mut Growing(frames);
+        let table = make_path(self.root, address, 0, FORMAT.table, store)?;
+        let entry = (frame * PAGE) | Access::Execute.flags().bits();
+        store.set_entry(table, index(address, 0), entry);
         Some(())
     }
 
@@ -220,7 +215,7 @@ unsafe fn write_root(root: u64) {
 
 /// The address space of a domain.
 pub struct AddressSpace {
-    root: u64,
+    tables: Tables,
     kernel: KernelSpace,
 }
 
@@ -228,87 +223,48 @@ impl AddressSpace {
     /// An address space with nothing in it but the kernel and the call page; `None` when there is no
     /// memory.
     pub fn new(kernel: KernelSpace, frames: &mut FrameAllocator) -> Option<AddressSpace> {
-        let root = new_table(frames)?;
-        // SAFETY: both are tables, two different ones, and no other references to them are in use.
-        let (own, shared) = unsafe { (table(root), table(kernel.root)) };
+        let tables = Tables::new(FORMAT, &mut Growing(frames))?;
         let call_page = index(super::CALL_TABLE, 3);
-        for entry in KERNEL_ENTRIES.chain([call_page]) {
-            own[entry] = shared[entry].clone();
+        for slot in KERNEL_ENTRIES.chain([call_page]) {
+            Mapped.set_entry(tables.root(), slot, Mapped.entry(kernel.root, slot));
         }
-        Some(AddressSpace { root, kernel })
+        Some(AddressSpace { tables, kernel })
     }
 
     /// Makes the tables for `count` pages from `address` on, so that mapping there cannot fail; `None`
     /// when there is no memory for them.
     pub fn reserve(&mut self, address: u64, count: u64, frames: &mut FrameAllocator) -> Option<()> {
-        let end = address + count * PAGE;
-        let mut at = address;
-        while at < end {
-            make_path(self.root, at, 0, TABLE_FLAGS | Flags::USER_ACCESSIBLE, frames)?;
-            at = (at & !(LARGE_PAGE - 1)) + LARGE_PAGE;
-        }
-        Some(())
+        self.tables.reserve(address, count, &mut Growing(frames))
     }
 
     /// Maps `frames` in a row from `address` on, instead of what was there. The place is reserved.
     pub fn map(&mut self, address: u64, frames: FrameRange, access: Access) {
-        let flags = access.flags();
-        let mut next = frames.first * PAGE;
-        self.change(address, frames.count, |entry| {
-            entry.set_addr(PhysAddr::new(next), flags);
-            next += PAGE;
-        });
+        if self.tables.map(address, frames, access.flags().bits(), &mut Mapped) {
+            self.forget(address, frames.count);
+        }
     }
 
     /// Unmaps `count` pages from `address` on, if they are mapped.
     pub fn unmap(&mut self, address: u64, count: u64) {
-        self.change(address, count, PageTableEntry::set_unused);
+        if self.tables.unmap(address, count, &mut Mapped) {
+            self.forget(address, count);
+        }
     }
 
-    /// Changes the entries of `count` pages from `address` on where there are tables, and has the
-    /// processor forget what it knew of them.
-    fn change(&mut self, address: u64, count: u64, mut change: impl FnMut(&mut PageTableEntry)) {
-        let end = address + count * PAGE;
-        let mut at = address;
-        let mut was_used = false;
-        while at < end {
-            let next = end.min((at & !(LARGE_PAGE - 1)) + LARGE_PAGE);
-            if let Some(last) = self.last_table(at) {
-                let first = index(at, 0);
-                for entry in last.iter_mut().skip(first).take(((next - at) / PAGE) as usize) {
-                    was_used |= !entry.is_unused();
-                    change(entry);
-                }
-            }
-            at = next;
-        }
-        if was_used && self.is_active() {
+    /// Has the processor forget what it knows of pages. One of 2 MiB is forgotten with any of its addresses.
+    fn forget(&self, address: u64, count: u64) {
+        if self.is_active() {
             invalidate(address, count);
         }
     }
 
-    /// The last table for `address`, if there is one.
-    fn last_table<'a>(&mut self, address: u64) -> Option<&'a mut PageTable> {
-        let mut physical = self.root;
-        for level in (1..=3).rev() {
-            // SAFETY: used entries of upper levels refer to tables that are this space's.
-            let entry = unsafe { &table(physical)[index(address, level)] };
-            if entry.is_unused() {
-                return None;
-            }
-            physical = entry.addr().as_u64();
-        }
-        // SAFETY: as above; the caller uses one at a time.
-        Some(unsafe { table(physical) })
-    }
-
     /// What the root register is while this space is active.
     pub fn root(&self) -> u64 {
-        self.root
+        self.tables.root()
     }
 
     fn is_active(&self) -> bool {
-        Cr3::read().0.start_address().as_u64() == self.root
+        Cr3::read().0.start_address().as_u64() == self.root()
     }
 
     /// Makes this the address space that the processor uses. Returns whether it was another one.
@@ -316,7 +272,7 @@ impl AddressSpace {
         let change = !self.is_active();
         if change {
             // SAFETY: the root's upper half is the kernel's, so the kernel goes on as it is.
-            unsafe { write_root(self.root) };
+            unsafe { write_root(self.root()) };
         }
         change
     }
@@ -327,29 +283,8 @@ impl AddressSpace {
             // SAFETY: the kernel's own tables map all that it uses.
             unsafe { self.kernel.activate() };
         }
-        // SAFETY: the root is a table, and nothing uses it any more.
-        let root = unsafe { table(self.root) };
-        for entry in WINDOW_ENTRIES {
-            free_tables(&mut root[entry], 2, frames);
-        }
-        frames.free(self.root / PAGE, 1);
+        self.tables.free(WINDOW_ENTRIES, &mut Growing(frames));
     }
-}
-
-/// Gives the table under `entry`, which is of `level`, back, and the tables under that.
-fn free_tables(entry: &mut PageTableEntry, level: u32, frames: &mut FrameAllocator) {
-    if entry.is_unused() {
-        return;
-    }
-    let physical = entry.addr().as_u64();
-    if level > 0 {
-        // SAFETY: a used entry of an upper level refers to a table, which nothing else uses.
-        for entry in unsafe { table(physical) }.iter_mut() {
-            free_tables(entry, level - 1, frames);
-        }
-    }
-    entry.set_unused();
-    frames.free(physical / PAGE, 1);
 }
 
 /// Has the processor forget what it knows of pages of the active address space.

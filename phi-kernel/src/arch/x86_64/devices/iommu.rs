@@ -4,12 +4,13 @@
 //! Without an entry in these tables, a device reaches nothing and interrupts nobody. An interrupt is written
 //! as the number of an entry, which says vector and processor, and from which device it must come.
 
-use super::translation::{ADDRESS, Translation, entry, new_table, set_entry};
+use super::translation::{Translation, entry, new_table, set_entry};
 use super::unit::{Fault, Unit};
 use crate::panic::refuse;
 use alloc::vec::Vec;
 use phi_core::MessageSignal;
 use phi_mem::{FrameAllocator, FrameRange};
+use phi_tables::ADDRESS;
 
 const PRESENT: u64 = 1;
 
@@ -50,6 +51,11 @@ impl Iommu {
             unit.enable(root, interrupts, vector, destination)?;
         }
         Some(Iommu { units, root, interrupts, destination })
+    }
+
+    /// Tables for one device; `None` when there is no memory.
+    pub fn translation(&self, frames: &mut FrameAllocator) -> Option<Translation> {
+        Translation::new(self.units.iter().all(Unit::has_large_pages), frames)
     }
 
     /// Does something with each unit. One that no longer answers could go on with what it knew: the
@@ -104,7 +110,7 @@ impl Iommu {
     pub fn map(
         &mut self,
         domain: u16,
-        translation: &Translation,
+        translation: &mut Translation,
         address: u64,
         frames: FrameRange,
         writable: bool,
@@ -114,7 +120,7 @@ impl Iommu {
     }
 
     /// Unmaps pages of a domain's device, which has ended what it had under way when this returns.
-    pub fn unmap(&mut self, domain: u16, translation: &Translation, address: u64, count: u64) {
+    pub fn unmap(&mut self, domain: u16, translation: &mut Translation, address: u64, count: u64) {
         translation.unmap(address, count);
         self.each(|unit| unit.forget_pages(domain));
     }

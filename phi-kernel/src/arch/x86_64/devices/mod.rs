@@ -77,8 +77,8 @@ fn domain(space: DmaIndex) -> u16 {
 }
 
 /// The tables of a space, if it has some.
-fn translation(spaces: &[Option<Space>], space: DmaIndex) -> Option<&Translation> {
-    spaces.get(usize::from(space.0))?.as_ref()?.translation.as_ref()
+fn translation(spaces: &mut [Option<Space>], space: DmaIndex) -> Option<&mut Translation> {
+    spaces.get_mut(usize::from(space.0))?.as_mut()?.translation.as_mut()
 }
 
 impl Board {
@@ -252,7 +252,7 @@ impl Board {
         let translation = match &mut self.iommu {
             None => None,
             Some(iommu) => {
-                let translation = Translation::new(frames).ok_or(MachineError)?;
+                let translation = iommu.translation(frames).ok_or(MachineError)?;
                 if iommu.attach(requester, domain(space), &translation, frames).is_none() {
                     translation.free(frames);
                     return Err(MachineError);
@@ -300,7 +300,7 @@ impl Board {
             let first = runs.next().map(|(_, run)| run.first * PAGE).ok_or(MachineError)?;
             return if runs.next().is_none() { Ok(first) } else { Err(MachineError) };
         };
-        let translation = translation(&self.spaces, space).ok_or(MachineError)?;
+        let translation = translation(&mut self.spaces, space).ok_or(MachineError)?;
         for (distance, run) in runs.clone() {
             let at = address + distance * PAGE;
             translation.reserve(at, run.count, frames).ok_or(MachineError)?;
@@ -313,7 +313,7 @@ impl Board {
 
     /// Takes pages out of the reach of the device of a space.
     pub fn dma_unmap(&mut self, space: DmaIndex, address: u64, count: u64) {
-        let translation = translation(&self.spaces, space);
+        let translation = translation(&mut self.spaces, space);
         if let (Some(iommu), Some(translation)) = (&mut self.iommu, translation) {
             iommu.unmap(domain(space), translation, address, count);
         }

@@ -5,14 +5,10 @@ use super::super::paging::direct;
 use core::arch::x86_64::_mm_clflush;
 use phi_abi::layout::PAGE;
 use phi_mem::{FrameAllocator, FrameRange};
+use phi_tables::{ENTRIES, Format, Store, Tables, Words};
 
 const READ: u64 = 1;
 const WRITE: u64 = 1 << 1;
-
-/// Bits of an entry that are an address.
-pub const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
-
-const ENTRIES: usize = 512;
 
 /// Bytes of a line of the processor's cache.
 const LINE: usize = 64;
@@ -51,95 +47,77 @@ pub unsafe fn set_entry(table: u64, index: usize, value: u64) {
     }
 }
 
-/// Index into the table of `level` (0: the last) of an address.
-fn index(address: u64, level: u32) -> usize {
-    (address >> (12 + 9 * level)) as usize & (ENTRIES - 1)
+/// Tables that units look into.
+struct Shown;
+
+impl Words for Shown {
+    fn entry(&self, table: u64, index: usize) -> u64 {
+        // SAFETY: tables are only what a [`Store`] made, and the index is one of its entries.
+        unsafe { entry(table, index) }
+    }
+
+    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
+        // SAFETY: as above; what entries refer to is what ΦCore says.
+        unsafe { set_entry(table, index, value) }
+    }
+}
+
+/// The same, and the frames that tables are made from.
+struct Growing<'a>(&'a mut FrameAllocator);
+
+impl Words for Growing<'_> {
+    fn entry(&self, table: u64, index: usize) -> u64 {
+        Shown.entry(table, index)
+    }
+
+    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
+        Shown.set_entry(table, index, value);
+    }
+}
+
+impl Store for Growing<'_> {
+    fn new_table(&mut self) -> Option<u64> {
+        new_table(self.0)
+    }
+
+    fn free_table(&mut self, table: u64) {
+        self.0.free(table / PAGE, 1);
+    }
 }
 
 /// The tables of one device.
-pub struct Translation {
-    root: u64,
-}
+pub struct Translation(Tables);
 
 impl Translation {
-    /// Tables with nothing in them; `None` when there is no memory.
-    pub fn new(frames: &mut FrameAllocator) -> Option<Translation> {
-        Some(Translation { root: new_table(frames)? })
+    /// Tables with nothing in them, with large pages if all units know them; `None` when there is no memory.
+    pub fn new(large: bool, frames: &mut FrameAllocator) -> Option<Translation> {
+        let format = Format { table: READ | WRITE, large };
+        Some(Translation(Tables::new(format, &mut Growing(frames))?))
     }
 
     /// Physical address of the first table.
     pub fn root(&self) -> u64 {
-        self.root
-    }
-
-    /// The last table for `address`, made if `frames` are there to make it from.
-    fn last_table(&self, address: u64, mut frames: Option<&mut FrameAllocator>) -> Option<u64> {
-        let mut table = self.root;
-        for level in (1..=3).rev() {
-            let index = index(address, level);
-            // SAFETY: this space's tables are its own, and their entries refer to tables.
-            let mut next = unsafe { entry(table, index) } & ADDRESS;
-            if next == 0 {
-                next = new_table(frames.as_deref_mut()?)?;
-                // SAFETY: as above.
-                unsafe { set_entry(table, index, next | READ | WRITE) };
-            }
-            table = next;
-        }
-        Some(table)
+        self.0.root()
     }
 
     /// Makes the tables for `count` pages from `address` on; `None` when there is no memory for them.
-    pub fn reserve(&self, address: u64, count: u64, frames: &mut FrameAllocator) -> Option<()> {
-        for page in 0..count {
-            let at = address + page * PAGE;
-            if page == 0 || index(at, 0) == 0 {
-                self.last_table(at, Some(frames))?;
-            }
-        }
-        Some(())
+    pub fn reserve(&mut self, address: u64, count: u64, frames: &mut FrameAllocator) -> Option<()> {
+        self.0.reserve(address, count, &mut Growing(frames))
     }
 
     /// Maps frames in a row from `address` on, instead of what was there. The place is reserved.
-    pub fn map(&self, address: u64, frames: FrameRange, writable: bool) {
+    pub fn map(&mut self, address: u64, frames: FrameRange, writable: bool) {
         let access = if writable { READ | WRITE } else { READ };
-        self.change(address, frames.count, |page| ((frames.first + page) * PAGE) | access);
+        self.0.map(address, frames, access, &mut Shown);
     }
 
     /// Unmaps `count` pages from `address` on.
-    pub fn unmap(&self, address: u64, count: u64) {
-        self.change(address, count, |_| 0);
-    }
-
-    fn change(&self, address: u64, count: u64, value: impl Fn(u64) -> u64) {
-        let mut table = None;
-        for page in 0..count {
-            let at = address + page * PAGE;
-            if page == 0 || index(at, 0) == 0 {
-                table = self.last_table(at, None);
-            }
-            if let Some(table) = table {
-                // SAFETY: this space's tables are its own; the frames are those that ΦCore says.
-                unsafe { set_entry(table, index(at, 0), value(page)) };
-            }
-        }
+    pub fn unmap(&mut self, address: u64, count: u64) {
+        self.0.unmap(address, count, &mut Shown);
     }
 
     /// Gives the tables back. No unit knows them any more.
     pub fn free(self, frames: &mut FrameAllocator) {
-        free(self.root, 3, frames);
+        self.0.free(0..ENTRIES, &mut Growing(frames));
     }
-}
-
-fn free(table: u64, level: u32, frames: &mut FrameAllocator) {
-    if level > 0 {
-        for index in 0..ENTRIES {
-            // SAFETY: the tables are ours alone.
-            let next = unsafe { entry(table, index) } & ADDRESS;
-            if next != 0 {
-                free(next, level - 1, frames);
-            }
-        }
-    }
-    frames.free(table / PAGE, 1);
 }

@@ -91,6 +91,11 @@ impl Unit {
         Some(unit)
     }
 
+    /// Whether it knows pages of 2 MiB.
+    pub fn has_large_pages(&self) -> bool {
+        self.read_long(CAPABILITIES) >> 34 & 1 != 0
+    }
+
     fn read(&self, register: u64) -> u32 {
         // SAFETY: the registers are mapped, uncached, and only the kernel uses them.
         unsafe { direct(self.registers + register).cast::<u32>().read_volatile() }
