@@ -19,8 +19,8 @@
 //! record; and with 35, and the reason on COM2, when the kernel cannot run the bundle on this machine,
 //! finds that no service can ever run again, or has a bug.
 //!
-//! Limits: one processor with XSAVE and a local APIC; the bundle below 4 GiB; pages of 4 KiB; memory for
-//! page tables is nobody's quota; no mitigation of speculative side channels.
+//! Limits: one processor with XSAVE and a local APIC; the bundle below 4 GiB; memory for page tables is
+//! nobody's quota; no mitigation of speculative side channels.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "a kernel writes page tables and registers")]
@@ -32,6 +32,7 @@ mod dump;
 mod machine;
 mod memory;
 mod message;
+mod mode;
 mod panic;
 mod report;
 mod run;
@@ -66,6 +67,7 @@ fn boot(mut boot: Boot) -> ! {
         Ok(bundle) => Box::leak(Box::new(bundle)),
         Err(error) => refuse(format_args!("the bundle is refused: {error}")),
     };
+    mode::begin(bundle.plan().mode, &boot);
     let frame = arch::physical(bytes.as_ptr()) / PAGE;
     let Some(metal) = Metal::new(domain::Content { bundle, frame }, space, frames, board, clock)
     else {

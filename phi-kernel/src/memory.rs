@@ -16,8 +16,10 @@ const RANGES: usize = 64;
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
 
-/// Bytes of heap: this fraction of memory, but not more than the most, nor than half a range.
+/// Bytes of heap: this fraction of memory, but not less than the least nor more than the most, nor more than
+/// half a range.
 const HEAP_FRACTION: u64 = 8;
+const HEAP_LEAST: u64 = 512 << 10;
 const HEAP_MOST: u64 = 1 << 30;
 
 /// A few ranges of physical addresses, in no order.
@@ -78,7 +80,7 @@ pub unsafe fn set_up_heap(free: &mut Ranges, limit: u64) -> bool {
         return false;
     };
     let room = largest.end.saturating_sub(largest.start) / 2;
-    let size = (total / HEAP_FRACTION).min(HEAP_MOST).min(room) & !(PAGE - 1);
+    let size = (total / HEAP_FRACTION).clamp(HEAP_LEAST, HEAP_MOST).min(room) & !(PAGE - 1);
     if size == 0 || !free.remove(&(largest.start..largest.start + size)) {
         return false;
     }

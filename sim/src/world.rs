@@ -219,5 +219,6 @@ fn plan(roles: &[Role], random: &mut Random) -> Plan {
         inputs: vec![InputPlan { name, address, length, offset }],
         plan_address: WINDOWS_BASE + 16 * PAGE,
         until: None,
+        mode: phi_manifest::plan::Mode::Full,
     }
 }

@@ -33,7 +33,7 @@ pub struct Boot {
     #[command(flatten)]
     source: SourceArguments,
     /// MiB of memory; by default as much as the bundle and the quotas need, and for a disk 1024
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(4..))]
     memory: Option<u32>,
     /// The file for a disk of the manifest; with `,ro` it is only read
     #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]

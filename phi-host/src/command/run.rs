@@ -29,9 +29,9 @@ pub struct Run {
     /// The file or block device for a disk of the manifest; with `,ro` it is only read
     #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
     disks: Vec<DiskFile>,
-    /// Where the services run
-    #[arg(long, value_enum, default_value = "processes")]
-    mode: Mode,
+    /// Where the services run: in processes, but for a system whose manifest makes it a unikernel
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
     /// Write down all that the services ask of ΦCore and that Linux answers, to a file
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -59,13 +59,17 @@ impl Run {
     pub fn perform(&self) -> Result<u8, Failure> {
         let loaded = self.source.load()?;
         let bundle = loaded.bundle()?;
+        let shape = match bundle.plan().mode {
+            phi_manifest::plan::Mode::Unikernel => Mode::Threads,
+            _ => Mode::Processes,
+        };
         let options = linux::Options {
             recording: self.record.clone(),
             isolation: self.isolation.into(),
             control: Some(self.place(&bundle.plan().name)),
             source: std::fs::canonicalize(&self.source.system).ok(),
             disks: self.disks.clone(),
-            ..linux::Options::new(self.mode.into())
+            ..linux::Options::new(self.mode.unwrap_or(shape).into())
         };
         let mut tracing = if self.edges { Tracing::begin(&options) } else { Tracing::Not };
         let symbols = loaded.symbols(&bundle, None);

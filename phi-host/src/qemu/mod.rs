@@ -29,6 +29,7 @@ use debugger::Debugger;
 use monitor::Monitor;
 use output::{End, Firmware, Outputs, Sinks};
 use phi_manifest::bundle::Bundle;
+use phi_manifest::plan::{EMBEDDED_MEMORY, Mode};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
@@ -201,6 +202,9 @@ fn end_of(status: ExitStatus, said: &output::Said) -> Result<MachineReport, Fail
 /// MiB of memory for `bundle`: for the kernel, the bundle and a copy, and what the services may use.
 fn memory(bundle: &Bundle<'_>) -> u64 {
     const MIB: u64 = 1 << 20;
+    if bundle.plan().mode == Mode::Embedded {
+        return EMBEDDED_MEMORY / MIB;
+    }
     let quotas = bundle.plan().services.iter().map(|service| service.quota.memory);
     let quotas = quotas.fold(0u64, u64::saturating_add);
     256 + (2 * bundle.bytes().len() as u64).div_ceil(MIB) + quotas.div_ceil(MIB)

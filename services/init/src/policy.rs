@@ -263,6 +263,7 @@ mod tests {
             inputs: Vec::new(),
             plan_address: 0,
             until,
+            mode: phi_manifest::plan::Mode::Full,
         })
     }
 

@@ -226,6 +226,7 @@ fn plan() -> Plan {
         inputs: Vec::new(),
         plan_address: WINDOWS_BASE,
         until: None,
+        mode: phi_manifest::plan::Mode::Full,
     }
 }
 

@@ -43,6 +43,10 @@ rules! {
     BadImage,
     /// No machine has a driver of this name.
     UnknownDriver,
+    /// There is no such mode of a system.
+    UnknownMode,
+    /// An embedded system's services have more memory than there is.
+    EmbeddedTooLarge,
     /// `dma` is neither protected nor unprotected.
     UnknownDma,
     /// Two services drive one disk.

@@ -6,15 +6,19 @@ use std::fmt;
 
 use phi_abi::Rights;
 
-use crate::plan::{BudgetPlan, DriverPlan, Quota, RestartPlan};
+use crate::plan::{BudgetPlan, DriverPlan, Mode, Quota, RestartPlan};
 
 /// A checked manifest.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Manifest {
     /// The system's name.
     pub name: String,
     /// The service whose end is the system's.
     pub until: Option<Reference>,
+    /// How bare metal runs it.
+    pub mode: Mode,
+    /// Where the file says so.
+    pub mode_place: usize,
     /// The inputs, in the order of the file.
     pub inputs: Vec<Input>,
     /// The services but for `init`, in the order of the file.

@@ -22,7 +22,28 @@ pub struct Plan {
     /// The service whose end is the system's, with its status; without one the system ends when
     /// every service has ended for good.
     pub until: Option<u16>,
+    /// How bare metal runs it.
+    pub mode: Mode,
 }
+
+/// How bare metal runs a system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// Each service in an address space of its own.
+    #[default]
+    Full,
+    /// All services in one address space, with the kernel's privileges: calls become function calls, and
+    /// nothing isolates one from another. On Linux, the threads of one process.
+    Unikernel,
+    /// As [`Mode::Full`], in [`EMBEDDED_MEMORY`].
+    Embedded,
+}
+
+/// Bytes of memory of a machine that runs an embedded system, at most.
+pub const EMBEDDED_MEMORY: u64 = 4 << 20;
+
+/// Bytes of text and data of a kernel that runs an embedded system, at most.
+pub const EMBEDDED_KERNEL: u64 = 256 << 10;
 
 impl Plan {
     /// Whether a service holds the machine's devices.

@@ -9,8 +9,8 @@ use phi_abi::{CONSOLE_LOG, PRIORITIES, Rights};
 
 use crate::entries::{DOMAIN, EVENTS, HAND_OVER, HARDWARE, ImageName, Manifest, STATE, Service};
 use crate::plan::{
-    AfterRestarts, CapabilityPlan, ImagePlan, InputPlan, MailboxPlan, Plan, Quota, RestartPlan,
-    RestartPolicy, ServicePlan, Target,
+    AfterRestarts, CapabilityPlan, ImagePlan, InputPlan, MailboxPlan, Mode, Plan, Quota,
+    RestartPlan, RestartPolicy, ServicePlan, Target,
 };
 use crate::units::size_text;
 
@@ -22,6 +22,28 @@ pub(crate) const INIT_THREADS: u32 = 4;
 
 /// Where the inputs and the plan lie: the lower half of window 0.
 pub(crate) const INPUT_PLACES: Range<u64> = WINDOWS_BASE..WINDOWS_BASE + WINDOW_SIZE / 2;
+
+/// Bytes of memory that `init` may have.
+pub(crate) struct InitSizes {
+    stack: u64,
+    heap: u64,
+    image: u64,
+}
+
+impl InitSizes {
+    pub(crate) fn of(manifest: &Manifest) -> InitSizes {
+        let (fixed, image) = match manifest.mode {
+            Mode::Embedded => (64 << 10, 256 << 10),
+            Mode::Full | Mode::Unikernel => (1 << 20, 1 << 20),
+        };
+        let heap = fixed + INIT_HEAP * manifest.services.len() as u64;
+        InitSizes { stack: 64 << 10, heap, image }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.stack + self.heap + self.image
+    }
+}
 
 /// Bytes of `init`'s heap for each service of the plan that it decodes.
 const INIT_HEAP: u64 = 16 << 10;
@@ -99,7 +121,8 @@ impl Manifest {
         });
         let until = self.until.as_ref().map(|until| planner.index(&until.name));
         let mailboxes = mailboxes.collect();
-        Ok(Plan { name: self.name.clone(), services, mailboxes, inputs, plan_address, until })
+        let (name, mode) = (self.name.clone(), self.mode);
+        Ok(Plan { name, services, mailboxes, inputs, plan_address, until, mode })
     }
 
     /// The inputs with their addresses, and the plan's address behind them.
@@ -173,10 +196,10 @@ impl<'a> Planner<'a> {
         let own = |name: &&str| !self.controllers.contains_key(name);
         let names = self.manifest.services.iter().map(|service| service.name.as_str());
         capabilities.extend(names.filter(own).map(|name| self.domain(name)));
-        let (stack, image) = (64 << 10, 1 << 20);
-        let heap = (1 << 20) + INIT_HEAP * self.manifest.services.len() as u64;
+        let sizes = InitSizes::of(self.manifest);
+        let InitSizes { stack, heap, .. } = sizes;
         let quota = Quota {
-            memory: stack + heap + image,
+            memory: sizes.total(),
             handles: 2 * phi_abi::START_CAPABILITIES as u32,
             regions: 8,
             mailboxes: 4,

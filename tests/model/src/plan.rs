@@ -99,5 +99,6 @@ pub fn plan() -> Plan {
         inputs: vec![input],
         plan_address: WINDOWS_BASE + 16 * PAGE,
         until: None,
+        mode: phi_manifest::plan::Mode::Full,
     }
 }

@@ -104,6 +104,7 @@ pub fn plan() -> Plan {
         inputs: Vec::new(),
         plan_address: WINDOWS_BASE,
         until: None,
+        mode: phi_manifest::plan::Mode::Full,
     }
 }
 

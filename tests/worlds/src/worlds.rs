@@ -85,6 +85,7 @@ fn plan(services: Vec<ServicePlan>) -> Plan {
         inputs: Vec::new(),
         plan_address: WINDOWS_BASE + 16 * PAGE,
         until: None,
+        mode: phi_manifest::plan::Mode::Full,
     }
 }
 

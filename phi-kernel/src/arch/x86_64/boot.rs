@@ -105,6 +105,7 @@ unsafe extern "C" {
     safe static text_start: u8;
     safe static rodata_start: u8;
     safe static data_start: u8;
+    safe static data_filled_end: u8;
     safe static data_end: u8;
     safe static stack_start: u8;
     safe static stack_end: u8;
@@ -180,6 +181,18 @@ unsafe fn read(start_info: u64, time: u64) -> Result<Boot, &'static str> {
     let firmware = info.root_pointer;
     let boot = Boot { time, memory, free, bundle, firmware, dump };
     if room { Ok(boot) } else { Err("it has too many ranges") }
+}
+
+/// Bytes of the kernel's text, constants and data, as its file has them.
+pub fn text_and_data() -> u64 {
+    &raw const data_filled_end as u64 - &raw const image_start as u64
+}
+
+/// Bytes of memory of the machine: what the kernel maps, its own image, and what is the firmware's.
+pub fn memory(boot: &Boot) -> u64 {
+    let image = image();
+    let ranges = boot.memory.iter().map(|range| range.end - range.start);
+    FIRMWARE_END + (image.end - image.start) + ranges.sum::<u64>()
 }
 
 /// Where the kernel's image is.

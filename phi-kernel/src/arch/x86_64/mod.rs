@@ -18,7 +18,7 @@ mod serial;
 mod traps;
 mod user_copy;
 
-pub use boot::{Boot, EARLY_END, set_up};
+pub use boot::{Boot, EARLY_END, memory, set_up, text_and_data};
 pub use call_page::CALL_TABLE;
 pub use callee_state::{CalleeState, stack_from};
 pub use clock::{Clock, acknowledge};

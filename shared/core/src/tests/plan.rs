@@ -137,6 +137,7 @@ pub(crate) fn plan(count: u16) -> Plan {
         inputs: vec![input],
         plan_address: WINDOWS_BASE + 16 * PAGE,
         until: None,
+        mode: phi_manifest::plan::Mode::Full,
     }
 }
 

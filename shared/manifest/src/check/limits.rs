@@ -6,7 +6,8 @@ use phi_abi::layout::PAGE;
 use super::Names;
 use crate::diagnostic::{Findings, Rule};
 use crate::entries::Service;
-use crate::planner::{INIT_CAPABILITIES, INIT_THREADS, INPUT_PLACES, input_place};
+use crate::plan::{EMBEDDED_MEMORY, Mode};
+use crate::planner::{INIT_CAPABILITIES, INIT_THREADS, INPUT_PLACES, InitSizes, input_place};
 use crate::units::size_text;
 
 /// Threads in all, at most: their numbers have 16 bits.
@@ -23,6 +24,7 @@ pub(super) fn check(names: &Names<'_>, findings: &Findings) {
         capabilities(service, findings);
     }
     supervised(names, findings);
+    embedded(names, findings);
     threads(names, findings);
     inputs(names, findings);
 }
@@ -48,6 +50,29 @@ fn memory(service: &Service, findings: &Findings) {
     );
     let cure = format!("write at least `memory = \"{}\"`", size_text(least));
     findings.add(Rule::MemoryTooSmall, service.places.memory, cause, cure);
+}
+
+/// What an embedded system's services, `init` among them, may have of its memory: the rest is the firmware's, the
+/// kernel's, and the bundle's.
+const EMBEDDED_SERVICES: u64 = EMBEDDED_MEMORY / 2;
+
+fn embedded(names: &Names<'_>, findings: &Findings) {
+    let manifest = names.manifest;
+    let known = manifest.services.iter().all(|service| service.is_read("memory"));
+    if manifest.mode != Mode::Embedded || !known {
+        return;
+    }
+    let memory = manifest.services.iter().map(|service| service.quota.memory);
+    let sum = memory.fold(InitSizes::of(manifest).total(), u64::saturating_add);
+    if sum > EMBEDDED_SERVICES {
+        let cause = format!(
+            "the services of an embedded system have {} of memory in all, `init` included, and may have {}",
+            size_text(sum),
+            size_text(EMBEDDED_SERVICES)
+        );
+        let cure = "give them less `memory`, or remove `mode`";
+        findings.add(Rule::EmbeddedTooLarge, manifest.mode_place, cause, cure);
+    }
 }
 
 fn capabilities(service: &Service, findings: &Findings) {

@@ -10,6 +10,7 @@ use toml::de::{DeTable, Error};
 
 use crate::diagnostic::{Findings, Rule};
 use crate::entries::{DOMAIN, Input, Manifest, Reference};
+use crate::plan::Mode;
 pub(crate) use table::listed;
 use table::{Entry, Key, Table};
 
@@ -31,14 +32,14 @@ const TABLES: &[Key] = &[
 const SYSTEM: &[Key] = &[
     Key { name: "name", example: "name = \"wordcount\"" },
     Key { name: "until", example: "until = \"reader\"" },
+    Key { name: "mode", example: "mode = \"embedded\"" },
 ];
 
 const INPUT: &[Key] = &[Key { name: "maximum", example: "maximum = \"1 GiB\"" }];
 
 /// Reads `text`. What is wrong goes to `findings`, and what is missing is filled in.
 pub(crate) fn read(text: &str, findings: &Findings) -> Manifest {
-    let nothing =
-        Manifest { name: String::new(), until: None, inputs: Vec::new(), services: Vec::new() };
+    let nothing = Manifest::default();
     if text.len() > LENGTH {
         let cause = format!("the manifest has {} bytes, and {LENGTH} are allowed", text.len());
         let cure = "describe a smaller system, or leave out comments";
@@ -50,7 +51,7 @@ pub(crate) fn read(text: &str, findings: &Findings) -> Manifest {
         syntax(text, error, findings);
     }
     let root = Table::new("the manifest".into(), 0, document.get_ref(), TABLES, findings);
-    let (name, until) = system(&root).unwrap_or_default();
+    let system = system(&root).unwrap_or_default();
     let inputs = root.named("input").iter().map(|entry| input(entry, findings)).collect();
     let entries = root.named("service");
     if entries.len() >= SERVICES {
@@ -60,7 +61,7 @@ pub(crate) fn read(text: &str, findings: &Findings) -> Manifest {
         return nothing;
     }
     let services = entries.iter().map(|entry| service::service(entry, findings)).collect();
-    Manifest { name, until, inputs, services }
+    Manifest { inputs, services, ..system }
 }
 
 /// Reports an error of the TOML reader.
@@ -84,7 +85,8 @@ fn syntax(text: &str, error: &Error, findings: &Findings) {
     findings.add(Rule::Syntax, span.start, format!("this is not TOML: {message}"), cure);
 }
 
-fn system(root: &Table<'_>) -> Option<(String, Option<Reference>)> {
+/// What the table `[system]` says.
+fn system(root: &Table<'_>) -> Option<Manifest> {
     let Some(entry) = root.entry("system") else {
         let cause = "the manifest has no table `[system]`".into();
         let cure = "begin it with `[system]` and a `name`".into();
@@ -97,7 +99,12 @@ fn system(root: &Table<'_>) -> Option<(String, Option<Reference>)> {
         name.to_string()
     });
     let until = table.text("until").map(|(name, place)| Reference { name: name.into(), place });
-    Some((name.unwrap_or_default(), until))
+    let modes =
+        [("full", Mode::Full), ("unikernel", Mode::Unikernel), ("embedded", Mode::Embedded)];
+    let mode = table.choice("mode", Rule::UnknownMode, &modes).unwrap_or_default();
+    let mode_place = table.text("mode").map_or(0, |(_, place)| place);
+    let name = name.unwrap_or_default();
+    Some(Manifest { name, until, mode, mode_place, ..Manifest::default() })
 }
 
 fn input(entry: &Entry<'_>, findings: &Findings) -> Input {

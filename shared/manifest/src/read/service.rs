@@ -3,9 +3,9 @@
 use phi_abi::layout::{HEAP_SIZE, PAGE, REGIONS_OFFSET, STACK_SIZE, STATE_SIZE, WINDOW_SIZE};
 use phi_abi::{ARGUMENT_BYTES, CONSOLE_LOG, CONSOLE_TRANSCRIPT, Kind, NAME_BYTES, Rights};
 
-use super::table::{Entry, Key, Table, listed};
+use super::table::{Entry, Key, Table, listed, one_of};
 use super::{SERVICE_NAME_BYTES, check_name};
-use crate::diagnostic::{Findings, Rule, nearest};
+use crate::diagnostic::{Findings, Rule};
 use crate::entries::{
     DRIVERS, Driver, ImageName, Interface, PRIORITY, Places, Reference, Service, Stream, Use,
 };
@@ -135,7 +135,7 @@ fn from_table(entry: &Entry<'_>, table: Table<'_>) -> Service {
         heap: table.whole_pages("heap", 0..=HEAP_SIZE).unwrap_or(256 << 10),
         state: table.whole_pages("state", 0..=STATE_SIZE).unwrap_or(0),
         hardware: table.flag("hardware").unwrap_or(false),
-        unprotected_dma: choice(&table, "dma", Rule::UnknownDma, &dma).unwrap_or(false),
+        unprotected_dma: table.choice("dma", Rule::UnknownDma, &dma).unwrap_or(false),
         budget: budget(&table),
         arguments,
         restart,
@@ -243,9 +243,9 @@ fn restart(table: &Table<'_>) -> RestartPlan {
     let Some(entry) = table.entry("restart") else { return RESTARTS };
     let Some(table) = inner(table, "restart", &entry, RESTART) else { return RESTARTS };
     let policies = [("always", RestartPolicy::Always), ("never", RestartPolicy::Never)];
-    let policy = choice(&table, "policy", Rule::UnknownPolicy, &policies);
+    let policy = table.choice("policy", Rule::UnknownPolicy, &policies);
     let ends = [("hold", AfterRestarts::Hold), ("stop", AfterRestarts::Stop)];
-    let then = choice(&table, "then", Rule::UnknownPolicy, &ends).unwrap_or(AfterRestarts::Hold);
+    let then = table.choice("then", Rule::UnknownPolicy, &ends).unwrap_or(AfterRestarts::Hold);
     let backoff = table.time("backoff");
     let longest = table.time("longest");
     let maximum = table.number("maximum", 1..=u32::MAX);
@@ -266,26 +266,6 @@ fn restart(table: &Table<'_>) -> RestartPlan {
             then,
         },
         _ => RestartPlan { then, ..RESTARTS },
-    }
-}
-
-/// The value of `name`, which must be one of `choices`.
-fn choice<T: Copy>(table: &Table<'_>, name: &str, rule: Rule, choices: &[(&str, T)]) -> Option<T> {
-    let (text, place) = table.text(name)?;
-    let found = choices.iter().find(|(name, _)| *name == text);
-    if found.is_none() {
-        let names = || choices.iter().map(|(name, _)| *name);
-        let cause = format!("`{name}` of {} is unknown: `{text}`", table.title);
-        table.mistake(rule, name, place, cause, one_of(text, names()));
-    }
-    found.map(|(_, value)| *value)
-}
-
-/// What to write instead of `text`.
-fn one_of<'a>(text: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
-    match nearest(text, names.clone()) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => format!("write one of {}", listed(names)),
     }
 }
 

@@ -163,6 +163,23 @@ impl<'t> Table<'t> {
         self.text(name)
     }
 
+    /// The value of `name`, which must be one of `choices`.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        rule: Rule,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let (text, place) = self.text(name)?;
+        let found = choices.iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            let names = || choices.iter().map(|(name, _)| *name);
+            let cause = format!("`{name}` of {} is unknown: `{text}`", self.title);
+            self.mistake(rule, name, place, cause, one_of(text, names()));
+        }
+        found.map(|(_, value)| *value)
+    }
+
     /// Whether `name` is `true`.
     pub(super) fn flag(&self, name: &str) -> Option<bool> {
         let value = self.entry(name)?.value;
@@ -304,4 +321,12 @@ fn whole(integer: &DeInteger<'_>) -> Option<u32> {
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
+}
+
+/// What to write instead of `text`.
+pub(super) fn one_of<'a>(text: &str, names: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(text, names.clone()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("write one of {}", listed(names)),
+    }
 }
