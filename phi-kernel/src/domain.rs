@@ -29,14 +29,17 @@ impl Content {
 
 /// A domain that was loaded.
 pub struct Domain {
-    space: AddressSpace,
+    /// Its own address space; none in a unikernel, where all have one.
+    space: Option<AddressSpace>,
+    /// What it has mapped for itself, as addresses and numbers of pages.
+    mapped: Vec<(u64, u64)>,
     private: Vec<Frames>,
     /// What the first stack would take if it were as long as can be.
     guard: Range<u64>,
 }
 
 impl Domain {
-    /// Makes the address space that `plan` says, with `start` in it.
+    /// Makes what `plan` says, with `start` in it: in `shared`, the address space of all, or in one of its own.
     ///
     /// # Errors
     /// There is not enough memory; nothing is left behind.
@@ -45,16 +48,28 @@ impl Domain {
         start: &StartBlock,
         content: &Content,
         kernel: KernelSpace,
+        shared: Option<&mut AddressSpace>,
         frames: &mut FrameAllocator,
     ) -> Result<Domain, MachineError> {
-        let space = AddressSpace::new(kernel, frames).ok_or(MachineError)?;
         let stack_end = plan.window + STACK_OFFSET;
         let guard = stack_end - STACK_SIZE..stack_end - plan.stack;
-        let mut domain = Domain { space, private: Vec::new(), guard };
-        match domain.fill(plan, start, content, frames) {
+        let mut domain = Domain { space: None, mapped: Vec::new(), private: Vec::new(), guard };
+        let Some(shared) = shared else {
+            let mut space = AddressSpace::new(kernel, false, frames).ok_or(MachineError)?;
+            let filled = domain.fill(&mut space, plan, start, content, frames);
+            domain.space = Some(space);
+            return match filled {
+                Ok(()) => Ok(domain),
+                Err(error) => {
+                    domain.unload(None, frames);
+                    Err(error)
+                }
+            };
+        };
+        match domain.fill(shared, plan, start, content, frames) {
             Ok(()) => Ok(domain),
             Err(error) => {
-                domain.unload(frames);
+                domain.unload(Some(shared), frames);
                 Err(error)
             }
         }
@@ -62,6 +77,7 @@ impl Domain {
 
     fn fill(
         &mut self,
+        space: &mut AddressSpace,
         plan: &ServicePlan,
         start: &StartBlock,
         content: &Content,
@@ -73,18 +89,20 @@ impl Domain {
             return Err(MachineError);
         }
         for segment in &image.segments {
-            self.add_segment(segment, content, frames)?;
+            self.add_segment(space, segment, content, frames)?;
         }
         let stack = plan.window + STACK_OFFSET - plan.stack;
-        self.add_private(stack, plan.stack, &[], Access::Write, frames)?;
+        self.add_private(space, stack, plan.stack, &[], Access::Write, frames)?;
         let heap = plan.window + HEAP_OFFSET;
-        self.add_private(heap, plan.heap, &[], Access::Write, frames)?;
+        self.add_private(space, heap, plan.heap, &[], Access::Write, frames)?;
         let bytes = bytes_of(start);
-        self.add_private(plan.window + START_OFFSET, START_SIZE, bytes, Access::Read, frames)
+        let address = plan.window + START_OFFSET;
+        self.add_private(space, address, START_SIZE, bytes, Access::Read, frames)
     }
 
     fn add_segment(
         &mut self,
+        space: &mut AddressSpace,
         segment: &Segment,
         content: &Content,
         frames: &mut FrameAllocator,
@@ -93,21 +111,23 @@ impl Domain {
         let access = match access {
             SegmentAccess::Write => {
                 let bytes = content.bundle.segment(segment);
-                return self.add_private(address, memory_length, bytes, Access::Write, frames);
+                let access = Access::Write;
+                return self.add_private(space, address, memory_length, bytes, access, frames);
             }
             SegmentAccess::Read => Access::Read,
             SegmentAccess::Execute => Access::Execute,
         };
         // Nobody ever writes to these pages, so all starts of the domain share the bundle's.
         let count = length / PAGE;
-        self.space.reserve(address, count, frames).ok_or(MachineError)?;
-        self.space.map(address, content.frames(offset, count), access);
+        self.reserve(space, address, count, frames)?;
+        space.map(address, content.frames(offset, count), access);
         Ok(())
     }
 
     /// Maps memory of the domain's own that begins with `bytes` and goes on with zeros.
     fn add_private(
         &mut self,
+        space: &mut AddressSpace,
         address: u64,
         length: u64,
         bytes: &[u8],
@@ -119,23 +139,43 @@ impl Domain {
         let mut memory = Frames::zeroed(count, frames)?;
         memory.write(bytes);
         self.private.push(memory);
-        self.space.reserve(address, count, frames).ok_or(MachineError)?;
+        self.reserve(space, address, count, frames)?;
         if let Some(memory) = self.private.last() {
             for (distance, run) in memory.part(0, count) {
-                self.space.map(address + distance * PAGE, run, access);
+                space.map(address + distance * PAGE, run, access);
             }
         }
         Ok(())
     }
 
-    /// The address space.
-    pub fn space(&mut self) -> &mut AddressSpace {
-        &mut self.space
+    /// Makes room for pages of its own, and notes that they are.
+    fn reserve(
+        &mut self,
+        space: &mut AddressSpace,
+        address: u64,
+        count: u64,
+        frames: &mut FrameAllocator,
+    ) -> Result<(), MachineError> {
+        self.mapped.try_reserve(1).map_err(|_| MachineError)?;
+        space.reserve(address, count, frames).ok_or(MachineError)?;
+        self.mapped.push((address, count));
+        Ok(())
     }
 
-    /// Gives everything back that the domain had for itself.
-    pub fn unload(self, frames: &mut FrameAllocator) {
-        self.space.free(frames);
+    /// Its own address space, if it has one.
+    pub fn space(&mut self) -> Option<&mut AddressSpace> {
+        self.space.as_mut()
+    }
+
+    /// Gives everything back that the domain had for itself, in its own address space or in `shared`.
+    pub fn unload(self, shared: Option<&mut AddressSpace>, frames: &mut FrameAllocator) {
+        if let Some(space) = self.space {
+            space.free(frames);
+        } else if let Some(space) = shared {
+            for (address, count) in self.mapped {
+                space.unmap(address, count);
+            }
+        }
         for memory in self.private {
             memory.free(frames);
         }

@@ -1,8 +1,8 @@
 //! The bare machine, as ΦCore knows it.
 
 use crate::arch::{
-    Access, Board, CALL_TABLE, Clock, Context, Event, ExtendedStates, KernelSpace, Serial,
-    clear_segments,
+    Access, AddressSpace, Board, CALL_TABLE, Clock, Context, Event, ExtendedStates, KernelSpace,
+    Serial, clear_segments,
 };
 use crate::domain::{self, Domain};
 use crate::memory::{Frames, slot};
@@ -15,7 +15,7 @@ use phi_core::{
     Content, Devices, DmaIndex, DomainIndex, IrqIndex, Machine, MachineError, MessageSignal,
     RegionIndex, Span, ThreadIndex,
 };
-use phi_manifest::plan::Plan;
+use phi_manifest::plan::{Mode, Plan};
 use phi_mem::{FrameAllocator, FrameRange};
 
 /// A thread's registers, and its domain.
@@ -29,6 +29,8 @@ struct Region {
     address: u64,
     frames: Frames,
     kind: Kind,
+    /// Whether all of it is in the address space of all.
+    shared: bool,
 }
 
 /// Whose a region's memory is.
@@ -46,6 +48,8 @@ enum Kind {
 pub struct Metal {
     content: domain::Content,
     kernel: KernelSpace,
+    /// The address space of a unikernel: who has a region can reach what anybody has mapped.
+    shared: Option<AddressSpace>,
     frames: FrameAllocator,
     domains: Box<[Option<Domain>]>,
     regions: Vec<Option<Region>>,
@@ -65,10 +69,14 @@ impl Metal {
     pub fn new(
         content: domain::Content,
         kernel: KernelSpace,
-        frames: FrameAllocator,
+        mut frames: FrameAllocator,
         board: Option<Board>,
         clock: Clock,
     ) -> Option<Metal> {
+        let shared = match content.bundle.plan().mode {
+            Mode::Unikernel => Some(AddressSpace::new(kernel, true, &mut frames)?),
+            Mode::Full | Mode::Embedded => None,
+        };
         let services = &content.bundle.plan().services;
         let count: usize = services.iter().map(|service| service.quota.threads as usize).sum();
         // Indexes of threads have 16 bits; ΦCore refuses plans with more.
@@ -80,6 +88,7 @@ impl Metal {
         Some(Metal {
             content,
             kernel,
+            shared,
             frames,
             domains: services.iter().map(|_| None).collect(),
             regions: Vec::new(),
@@ -114,9 +123,7 @@ impl Metal {
     /// Makes the address space and the vector registers those of `thread`, whose domain is loaded.
     pub fn switch_to(&mut self, thread: ThreadIndex) {
         let domain = self.thread(thread).domain;
-        if let Some(domain) = &mut self.domains[usize::from(domain.0)]
-            && domain.space().activate()
-        {
+        if self.space(domain).is_some_and(|space| space.activate()) {
             clear_segments();
         }
         let in_call =
@@ -139,18 +146,42 @@ impl Metal {
         }
     }
 
-    /// A loaded domain and a region, for a change of `span`: with the number of its first page in the
-    /// region, and the number of its pages.
-    fn mapping(
-        &mut self,
-        domain: DomainIndex,
-        region: RegionIndex,
-        span: Span,
-    ) -> Option<(&mut Domain, &Region, &mut FrameAllocator, u64, u64)> {
+    /// The address space of a loaded domain.
+    fn space(&mut self, domain: DomainIndex) -> Option<&mut AddressSpace> {
         let domain = self.domains[usize::from(domain.0)].as_mut()?;
-        let region = self.regions.get(region.0 as usize)?.as_ref()?;
-        let first = span.address.checked_sub(region.address)? / PAGE;
-        Some((domain, region, &mut self.frames, first, span.length / PAGE))
+        match domain.space() {
+            Some(own) => Some(own),
+            None => self.shared.as_mut(),
+        }
+    }
+
+    /// Maps all of a region for everybody, if it is not, as far as it can be used by anybody.
+    fn share(&mut self, region: RegionIndex) -> Option<()> {
+        let region = self.regions.get_mut(region.0 as usize)?.as_mut()?;
+        let (space, frames) = (self.shared.as_mut()?, &mut self.frames);
+        if !region.shared {
+            let count = region.frames.count();
+            space.reserve(region.address, count, frames)?;
+            for (distance, run) in region.frames.part(0, count) {
+                space.map(region.address + distance * PAGE, run, region.access(true));
+            }
+            region.shared = true;
+        }
+        Some(())
+    }
+}
+
+impl Region {
+    fn new(address: u64, frames: Frames, kind: Kind) -> Region {
+        Region { address, frames, kind, shared: false }
+    }
+
+    fn access(&self, writable: bool) -> Access {
+        match (self.kind, writable) {
+            (Kind::Own, true) => Access::Write,
+            (Kind::Device(caching), writable) => Access::Device { caching, writable },
+            _ => Access::Read,
+        }
     }
 }
 
@@ -161,14 +192,15 @@ impl Machine for Metal {
 
     fn load(&mut self, domain: DomainIndex, start: &StartBlock) -> Result<(), MachineError> {
         let plan = &self.content.bundle.plan().services[usize::from(domain.0)];
-        let loaded = Domain::load(plan, start, &self.content, self.kernel, &mut self.frames)?;
+        let (content, shared, frames) = (&self.content, self.shared.as_mut(), &mut self.frames);
+        let loaded = Domain::load(plan, start, content, self.kernel, shared, frames)?;
         self.domains[usize::from(domain.0)] = Some(loaded);
         Ok(())
     }
 
     fn unload(&mut self, domain: DomainIndex) {
         if let Some(domain) = self.domains[usize::from(domain.0)].take() {
-            domain.unload(&mut self.frames);
+            domain.unload(self.shared.as_mut(), &mut self.frames);
         }
     }
 
@@ -182,9 +214,9 @@ impl Machine for Metal {
     ) -> Result<(), MachineError> {
         let index = usize::from(thread.0);
         let area = self.extended.area(index);
-        let loaded = self.domains[usize::from(domain.0)].as_mut().ok_or(MachineError)?;
         let words = [entry, stack, argument, CALL_TABLE];
-        let context = Context::begin(words, thread, loaded.space(), area);
+        let space = self.space(domain).ok_or(MachineError)?;
+        let context = Context::begin(words, thread, space, area);
         *self.thread(thread) = Thread { context, domain };
         self.extended.reset(index);
         Ok(())
@@ -215,15 +247,17 @@ impl Machine for Metal {
                 (Frames::of_run(self.content.frames(bundle.plan_offset(), count))?, Kind::Bundle)
             }
         };
-        self.regions[region.0 as usize] = Some(Region { address: span.address, frames, kind });
+        self.regions[region.0 as usize] = Some(Region::new(span.address, frames, kind));
         Ok(())
     }
 
     fn region_destroy(&mut self, region: RegionIndex) {
         let slot = self.regions.get_mut(region.0 as usize);
-        if let Some(region) = slot.and_then(Option::take)
-            && matches!(region.kind, Kind::Own)
-        {
+        let Some(region) = slot.and_then(Option::take) else { return };
+        if let Some(space) = self.shared.as_mut().filter(|_| region.shared) {
+            space.unmap(region.address, region.frames.count());
+        }
+        if matches!(region.kind, Kind::Own) {
             region.frames.free(&mut self.frames);
         }
     }
@@ -235,24 +269,28 @@ impl Machine for Metal {
         span: Span,
         access: Rights,
     ) -> Result<(), MachineError> {
-        let (domain, region, frames, first, count) =
-            self.mapping(domain, region, span).ok_or(MachineError)?;
-        let access = match (region.kind, access.contains(Rights::WRITE)) {
-            (Kind::Own, true) => Access::Write,
-            (Kind::Device(caching), writable) => Access::Device { caching, writable },
-            _ => Access::Read,
-        };
+        if self.shared.is_some() {
+            return self.share(region).ok_or(MachineError);
+        }
+        let region = self.regions.get(region.0 as usize).and_then(Option::as_ref);
+        let region = region.ok_or(MachineError)?;
+        let first = span.address.checked_sub(region.address).ok_or(MachineError)? / PAGE;
+        let count = span.length / PAGE;
+        let domain = self.domains[usize::from(domain.0)].as_mut().ok_or(MachineError)?;
+        let space = domain.space().ok_or(MachineError)?;
         // All that can fail comes before the first change.
-        domain.space().reserve(span.address, count, frames).ok_or(MachineError)?;
+        space.reserve(span.address, count, &mut self.frames).ok_or(MachineError)?;
         for (distance, run) in region.frames.part(first, count) {
-            domain.space().map(span.address + distance * PAGE, run, access);
+            let access = region.access(access.contains(Rights::WRITE));
+            space.map(span.address + distance * PAGE, run, access);
         }
         Ok(())
     }
 
-    fn unmap(&mut self, domain: DomainIndex, region: RegionIndex, span: Span) {
-        if let Some((domain, _, _, _, count)) = self.mapping(domain, region, span) {
-            domain.space().unmap(span.address, count);
+    fn unmap(&mut self, domain: DomainIndex, _: RegionIndex, span: Span) {
+        let domain = self.domains[usize::from(domain.0)].as_mut();
+        if let Some(space) = domain.and_then(Domain::space) {
+            space.unmap(span.address, span.length / PAGE);
         }
     }
 
@@ -307,7 +345,7 @@ impl Devices for Metal {
         let run = FrameRange { first: physical / PAGE, count: span.length / PAGE };
         let (address, frames) = (span.address, Frames::of_run(run)?);
         let kind = Kind::Device(caching);
-        *slot(&mut self.regions, region.0 as usize)? = Some(Region { address, frames, kind });
+        *slot(&mut self.regions, region.0 as usize)? = Some(Region::new(address, frames, kind));
         Ok(())
     }
 

@@ -46,6 +46,7 @@ use panic::refuse;
 use phi_abi::layout::PAGE;
 use phi_core::{Kernel, Machine};
 use phi_manifest::bundle::Bundle;
+use phi_manifest::plan::Mode;
 use phi_mem::FrameAllocator;
 use report::Report;
 
@@ -68,6 +69,11 @@ fn boot(mut boot: Boot) -> ! {
         Err(error) => refuse(format_args!("the bundle is refused: {error}")),
     };
     mode::begin(bundle.plan().mode, &boot);
+    let privileged = bundle.plan().mode == Mode::Unikernel;
+    // SAFETY: this is called once, and no address space was made yet.
+    if unsafe { arch::open_calls(&space, privileged, &mut frames) }.is_none() {
+        refuse(format_args!("there is no memory for the call page"));
+    }
     let frame = arch::physical(bytes.as_ptr()) / PAGE;
     let Some(metal) = Metal::new(domain::Content { bundle, frame }, space, frames, board, clock)
     else {

@@ -203,6 +203,11 @@ impl Frames {
         Ok(())
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().map(|run| run.count).sum()
+    }
+
     /// Gives all frames back.
     pub fn free(self, allocator: &mut FrameAllocator) {
         for run in self.runs {

@@ -30,9 +30,18 @@ pub struct Size {
     answer: Distribution,
 }
 
-/// The manifest of the system that measures, below the project's folder.
-pub fn system(project: &Path) -> PathBuf {
-    project.join("tests/benchmark/one-way.toml")
+/// The manifests of the system that measures, below the project's folder: with an address space for each service,
+/// and as a unikernel.
+pub fn systems(project: &Path) -> [PathBuf; 2] {
+    ["one-way.toml", "unikernel.toml"].map(|name| project.join("tests/benchmark").join(name))
+}
+
+/// What was measured of both.
+pub struct Measured {
+    /// Between two address spaces.
+    pub isolated: Vec<Size>,
+    /// Within one.
+    pub unikernel: Vec<Size>,
 }
 
 /// What the system printed.
@@ -56,36 +65,55 @@ fn peer(bytes: u64) -> Option<&'static Peer> {
     SEL4.iter().find(|peer| peer.bytes == bytes)
 }
 
+impl Measured {
+    /// Each size, and the same in a unikernel.
+    fn rows(&self) -> impl Iterator<Item = (&Size, Option<&Size>)> {
+        let same = |bytes| self.unikernel.iter().find(|other| other.bytes == bytes);
+        self.isolated.iter().map(move |size| (size, same(size.bytes)))
+    }
+}
+
 /// As a JSON array.
-pub fn json(sizes: &[Size]) -> Value {
+pub fn json(measured: &Measured) -> Value {
     let peer = |bytes| {
         let Peer { words, call, answer, .. } = peer(bytes)?;
         Some(json!({ "message": words, "call": call, "answer": answer }))
     };
-    let size = |Size { bytes, call, answer }: &Size| {
+    let both =
+        |Size { call, answer, .. }: &Size| json!({ "call": call.json(), "answer": answer.json() });
+    let row = |(size, unikernel): (&Size, Option<&Size>)| {
         json!({
-            "bytes": bytes,
-            "call": call.json(),
-            "answer": answer.json(),
-            "sel4": peer(*bytes),
+            "bytes": size.bytes,
+            "call": size.call.json(),
+            "answer": size.answer.json(),
+            "unikernel": unikernel.map(both),
+            "sel4": peer(size.bytes),
         })
     };
-    sizes.iter().map(size).collect()
+    measured.rows().map(row).collect()
 }
 
 /// As a table.
-pub fn table(sizes: &[Size]) -> String {
+pub fn table(measured: &Measured) -> String {
     let mut table = Table::new([
         ("bytes", Align::Right),
         ("call p50", Align::Right),
         ("p99", Align::Right),
         ("answer p50", Align::Right),
         ("p99", Align::Right),
+        ("unikernel: call", Align::Right),
+        ("answer", Align::Right),
         ("seL4", Align::Left),
         ("call", Align::Right),
         ("answer", Align::Right),
     ]);
-    for Size { bytes, call, answer } in sizes {
+    for (Size { bytes, call, answer }, unikernel) in measured.rows() {
+        let [direct, back] = match unikernel {
+            Some(Size { call, answer, .. }) => {
+                [call, answer].map(|count| format!("{:.0}", count.p50))
+            }
+            None => ["–"; 2].map(String::from),
+        };
         let [call, call_most] = [call.p50, call.p99].map(|count| format!("{count:.0}"));
         let [answer, answer_most] = [answer.p50, answer.p99].map(|count| format!("{count:.0}"));
         let (words, peer_call, peer_answer) = match peer(*bytes) {
@@ -94,9 +122,20 @@ pub fn table(sizes: &[Size]) -> String {
         };
         let ours = [bytes.to_string(), call, call_most, answer, answer_most];
         let [bytes, call, call_most, answer, answer_most] = ours;
-        table.push([bytes, call, call_most, answer, answer_most, words, peer_call, peer_answer]);
+        table.push([
+            bytes,
+            call,
+            call_most,
+            answer,
+            answer_most,
+            direct,
+            back,
+            words,
+            peer_call,
+            peer_answer,
+        ]);
     }
-    format!("{table}Instructions, one way, between two address spaces.\n")
+    format!("{table}Instructions, one way; between two address spaces, but for the unikernel's.\n")
 }
 
 #[cfg(test)]
@@ -108,12 +147,17 @@ mod tests {
         let output = br#"{"sizes":[{"bytes":0,"call":{"min":1,"p50":2,"p99":3},
             "answer":{"min":4,"p50":5,"p99":6}},{"bytes":8,"call":{"min":1,"p50":7,"p99":3},
             "answer":{"min":4,"p50":5,"p99":6}}]}"#;
-        let sizes = sizes(output).unwrap();
-        assert_eq!((sizes[0].call.p50, sizes[1].call.p50, sizes[0].answer.p99), (2.0, 7.0, 6.0));
-        let json = json(&sizes);
+        let isolated = sizes(output).unwrap();
+        let [first, second] = &isolated[..] else { panic!("{isolated:?}") };
+        assert_eq!((first.call.p50, second.call.p50, first.answer.p99), (2.0, 7.0, 6.0));
+        let unikernel = vec![first.clone()];
+        let measured = Measured { isolated, unikernel };
+        let json = json(&measured);
+        assert_eq!(json[0]["unikernel"]["answer"]["p50"], 5.0);
+        assert!(json[1]["unikernel"].is_null());
         assert_eq!(json[0]["sel4"]["call"], 188);
         assert!(json[1]["sel4"].is_null());
-        let table = table(&sizes);
+        let table = table(&measured);
         assert!(table.lines().any(|line| line.contains("215") && line.contains("fast path")));
     }
 

@@ -169,14 +169,18 @@ fn disks(path: &Path, seconds: u32, json: bool) -> Result<u8, Failure> {
 /// Counts what a call and its answer take on bare metal.
 fn one_way(json: bool) -> Result<u8, Failure> {
     let project = cargo::project(Path::new("."))?;
-    let loaded = system::load(&sizes::system(&project), &[])?;
-    let bundle = loaded.bundle()?;
     let kernel = qemu::kernel(&project)?;
-    let sizes = sizes::sizes(&count(&bundle, &kernel)?)?;
+    let measure = |manifest: &Path| {
+        let loaded = system::load(manifest, &[])?;
+        Ok::<_, Failure>(sizes::sizes(&count(&loaded.bundle()?, &kernel)?)?)
+    };
+    let [isolated, unikernel] = sizes::systems(&project);
+    let (isolated, unikernel) = (measure(&isolated)?, measure(&unikernel)?);
+    let measured = sizes::Measured { isolated, unikernel };
     if json {
-        print_json(&json!({ "unit": "instructions", "rows": sizes::json(&sizes) }))?;
+        print_json(&json!({ "unit": "instructions", "rows": sizes::json(&measured) }))?;
     } else {
-        print(&sizes::table(&sizes))?;
+        print(&sizes::table(&measured))?;
     }
     Ok(0)
 }

@@ -3,7 +3,7 @@
 use super::clock::{Clock, LOCAL_APIC};
 use super::devices::{Board, Inventory};
 use super::paging::{DIRECT_MAP, KERNEL_BASE, KernelSpace, direct};
-use super::{CALL_TABLE, call_page, processor, traps};
+use super::{CALL_TABLE, call_page, direct_way, processor, traps};
 use crate::memory::Ranges;
 use core::fmt;
 use core::ops::Range;
@@ -236,11 +236,6 @@ pub unsafe fn set_up(
     // SAFETY: the image, the stack and all memory are mapped where they are now, but for the guard
     // below the stack, which nothing uses.
     unsafe { space.activate() };
-    let call_frame = frames.allocate().ok_or(SetupError::Memory)?;
-    let page = call_page::content();
-    // SAFETY: the frame is ours alone, and as long as the content.
-    unsafe { direct(call_frame * PAGE).copy_from_nonoverlapping(page.as_ptr(), page.len()) };
-    space.map_for_all(CALL_TABLE, call_frame, frames).ok_or(SetupError::Memory)?;
     // SAFETY: this is called once, and interrupts are off.
     unsafe { traps::set_up() };
     let clock = Clock::new(boot.time).map_err(|missing| SetupError::Clock(missing.0))?;
@@ -251,6 +246,25 @@ pub unsafe fn set_up(
     }
     let board = Board::new(&inventory, &memory, &space, frames);
     Ok((space, clock, board.map_err(|MachineError| SetupError::Memory)?))
+}
+
+/// Opens the way into the kernel: by a trap, or, if services have the kernel's privileges, by a jump. `None` when
+/// there is no memory.
+///
+/// # Safety
+/// Called once, after [`set_up`], and before any address space is made.
+pub unsafe fn open_calls(
+    space: &KernelSpace,
+    privileged: bool,
+    frames: &mut FrameAllocator,
+) -> Option<()> {
+    // SAFETY: the caller's word.
+    let entry = privileged.then(|| unsafe { direct_way::open() });
+    let page = call_page::content(entry);
+    let frame = frames.allocate()?;
+    // SAFETY: the frame is ours alone, and as long as the content.
+    unsafe { direct(frame * PAGE).copy_from_nonoverlapping(page.as_ptr(), page.len()) };
+    space.map_for_all(CALL_TABLE, frame, privileged, frames)
 }
 
 /// Maps the kernel's image, all memory, and the local APIC.

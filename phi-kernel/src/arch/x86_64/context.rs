@@ -1,7 +1,7 @@
 //! A thread's registers, while it is not running.
 
 use super::AddressSpace;
-use super::descriptors::{USER_CODE, USER_DATA};
+use super::descriptors::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use phi_abi::Outcome;
 use phi_core::ThreadIndex;
 
@@ -102,7 +102,8 @@ impl Context {
     };
 
     /// A thread that begins at `entry` with two arguments, and `stack` as its stack pointer before the
-    /// call that never was; in `space`, and with the area for its extended state.
+    /// call that never was; in `space`, with the privileges that go with that, and with the area for its
+    /// extended state.
     pub fn begin(
         [entry, stack, first, second]: [u64; 4],
         thread: ThreadIndex,
@@ -112,6 +113,9 @@ impl Context {
         let (root, thread) = (space.root(), thread.0);
         let mut context = Context { root, extended, thread, ..Context::EMPTY };
         let registers = &mut context.registers;
+        if space.is_privileged() {
+            (registers.cs, registers.ss) = (KERNEL_CODE.into(), KERNEL_DATA.into());
+        }
         registers.rip = entry;
         // Where the return address would be.
         registers.rsp = stack.wrapping_sub(8);

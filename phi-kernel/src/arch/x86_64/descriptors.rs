@@ -4,6 +4,7 @@
 use super::context::Registers;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::instructions::segmentation::{CS, DS, ES, FS, GS, SS, Segment};
 use x86_64::instructions::tables::{lidt, load_tss};
 use x86_64::structures::DescriptorTablePointer;
@@ -26,8 +27,21 @@ pub const USER_CODE: u16 = 0x20 | 3;
 /// Bytes of each stack for what must not rely on the kernel's.
 const EMERGENCY_STACK: usize = 16 * 1024;
 
-/// Number of such stacks: for machine checks, double faults and non-maskable interrupts.
-const EMERGENCY_STACKS: usize = 3;
+/// Number of such stacks: for machine checks, double faults and non-maskable interrupts; and one for what
+/// interrupts the kernel of a unikernel.
+const EMERGENCY_STACKS: usize = 4;
+
+/// Which of them the last one is, as gates count: from 1.
+const SHARED_STACK: u8 = 4;
+
+/// Offset of its place in a task state segment. In a unikernel, whose services have the kernel's privileges, the
+/// processor takes this stack for whatever it interrupts: so the place has the end of a service's registers
+/// while one runs, and the stack [`KERNEL_TRAP_STACK`] otherwise.
+pub const SHARED_PLACE: usize =
+    offset_of!(TaskStateSegment, interrupt_stack_table) + 8 * (SHARED_STACK as usize - 1);
+
+/// The stack of what interrupts the kernel of a unikernel.
+pub static KERNEL_TRAP_STACK: AtomicU64 = AtomicU64::new(0);
 
 /// Something that the processor reads and writes on its own, and the kernel only as it starts or in
 /// the few instructions before it enters a service.
@@ -117,6 +131,7 @@ pub unsafe fn load(gates: [Gate; 256]) {
     for stack in 0..EMERGENCY_STACKS {
         let end = first + ((stack + 1) * EMERGENCY_STACK) as u64;
         task_state.interrupt_stack_table[stack] = VirtAddr::new_truncate(end);
+        KERNEL_TRAP_STACK.store(end, Ordering::Relaxed);
     }
     segments.append(Descriptor::kernel_code_segment());
     segments.append(Descriptor::kernel_data_segment());
@@ -140,6 +155,20 @@ pub unsafe fn load(gates: [Gate; 256]) {
             limit: (size_of::<[Gate; 256]>() - 1) as u16,
             base: VirtAddr::from_ptr(GATES.0.get()),
         });
+    }
+}
+
+/// Has the processor change to the stack of [`SHARED_PLACE`] for whatever has no stack of its own.
+pub fn share_stack() {
+    let gates = GATES.0.get().cast::<Gate>();
+    for vector in 0..256 {
+        // SAFETY: there are so many gates, and interrupts are off: the processor reads none of them now.
+        unsafe {
+            let stack = &raw mut (*gates.add(vector)).stack;
+            if stack.read() == 0 {
+                stack.write(SHARED_STACK);
+            }
+        }
     }
 }
 

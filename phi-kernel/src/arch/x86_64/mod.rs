@@ -7,6 +7,7 @@ mod clock;
 mod context;
 mod descriptors;
 mod devices;
+mod direct_way;
 mod entry;
 mod exit;
 mod extended_state;
@@ -18,7 +19,7 @@ mod serial;
 mod traps;
 mod user_copy;
 
-pub use boot::{Boot, EARLY_END, memory, set_up, text_and_data};
+pub use boot::{Boot, EARLY_END, memory, open_calls, set_up, text_and_data};
 pub use call_page::CALL_TABLE;
 pub use callee_state::{CalleeState, stack_from};
 pub use clock::{Clock, acknowledge};

@@ -186,11 +186,18 @@ impl KernelSpace {
     }
 
     /// Maps one frame for every domain, readable and executable, under an entry of the root that no
-    /// window uses; `None` when there is no memory for tables.
-    pub fn map_for_all(&self, address: u64, frame: u64, frames: &mut FrameAllocator) -> Option<()> {
+    /// window uses; if `privileged`, for domains that have the kernel's privileges. `None` when there is no
+    /// memory for tables.
+    pub fn map_for_all(
+        &self,
+        address: u64,
+        frame: u64,
+        privileged: bool,
+        frames: &mut FrameAllocator,
+    ) -> Option<()> {
         let store = &mut Growing(frames);
         let table = make_path(self.root, address, 0, FORMAT.table, store)?;
-        let entry = (frame * PAGE) | Access::Execute.flags().bits();
+        let entry = (frame * PAGE) | flags(Access::Execute, privileged);
         store.set_entry(table, index(address, 0), entry);
         Some(())
     }
@@ -213,22 +220,38 @@ unsafe fn write_root(root: u64) {
     unsafe { Cr3::write(frame, Cr3Flags::empty()) };
 }
 
-/// The address space of a domain.
+/// The bits of a page's entry. A page for who has the kernel's privileges is none for services without.
+fn flags(access: Access, privileged: bool) -> u64 {
+    let hidden = if privileged { Flags::USER_ACCESSIBLE } else { Flags::empty() };
+    (access.flags() - hidden).bits()
+}
+
+/// The address space of a domain, or of all of them.
 pub struct AddressSpace {
     tables: Tables,
     kernel: KernelSpace,
+    privileged: bool,
 }
 
 impl AddressSpace {
-    /// An address space with nothing in it but the kernel and the call page; `None` when there is no
-    /// memory.
-    pub fn new(kernel: KernelSpace, frames: &mut FrameAllocator) -> Option<AddressSpace> {
+    /// An address space with nothing in it but the kernel and the call page, for threads with the kernel's
+    /// privileges or without; `None` when there is no memory.
+    pub fn new(
+        kernel: KernelSpace,
+        privileged: bool,
+        frames: &mut FrameAllocator,
+    ) -> Option<AddressSpace> {
         let tables = Tables::new(FORMAT, &mut Growing(frames))?;
         let call_page = index(super::CALL_TABLE, 3);
         for slot in KERNEL_ENTRIES.chain([call_page]) {
             Mapped.set_entry(tables.root(), slot, Mapped.entry(kernel.root, slot));
         }
-        Some(AddressSpace { tables, kernel })
+        Some(AddressSpace { tables, kernel, privileged })
+    }
+
+    /// Whether threads in it have the kernel's privileges.
+    pub fn is_privileged(&self) -> bool {
+        self.privileged
     }
 
     /// Makes the tables for `count` pages from `address` on, so that mapping there cannot fail; `None`
@@ -239,7 +262,7 @@ impl AddressSpace {
 
     /// Maps `frames` in a row from `address` on, instead of what was there. The place is reserved.
     pub fn map(&mut self, address: u64, frames: FrameRange, access: Access) {
-        if self.tables.map(address, frames, access.flags().bits(), &mut Mapped) {
+        if self.tables.map(address, frames, flags(access, self.privileged), &mut Mapped) {
             self.forget(address, frames.count);
         }
     }

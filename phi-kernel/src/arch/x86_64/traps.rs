@@ -9,8 +9,10 @@
 
 use super::context::{Call, Context, Registers};
 use super::descriptors::{
-    self, Gate, KERNEL_CODE, KERNEL_DATA, TASK_STACK, TASK_STATE, USER_CODE, USER_DATA,
+    self, Gate, KERNEL_CODE, KERNEL_DATA, KERNEL_TRAP_STACK, SHARED_PLACE, TASK_STACK, TASK_STATE,
+    USER_CODE, USER_DATA,
 };
+use super::direct_way::{self, return_to_service};
 use super::{CalleeState, Serial, clock, handover, request, user_copy};
 use crate::panic::end_after_bug;
 use core::arch::{asm, global_asm};
@@ -69,6 +71,7 @@ user_enter:
     mov [rip + {kernel_stack}], rsp
     lea rax, [rdi + {size}]
     mov [rip + {task_state} + {task_stack}], rax
+    mov [rip + {task_state} + {shared_place}], rax
     cmp byte ptr [rdi + {in_call}], 0
     je 2f
     // The call's outcome, what a function preserves, and nothing else.
@@ -88,7 +91,7 @@ user_enter:
     xor r8d, r8d
     xor r9d, r9d
     xor r10d, r10d
-    sysretq
+"#, return_to_service!(), r#"
 2:  mov byte ptr [rdi + {in_call}], 1
     mov rsp, rdi
     pop r15
@@ -148,6 +151,8 @@ call_entry:
 
 leave_interrupted:                  // The context is at rsp.
     mov byte ptr [rsp + {in_call}], 0
+    mov rax, [rip + {kernel_trap_stack}]
+    mov [rip + {task_state} + {shared_place}], rax
     jmp 4b
 
 trap_common:
@@ -174,6 +179,11 @@ trap_common:
     je 5f
     test byte ptr [rsp + {cs}], 3
     jnz leave_interrupted
+    cmp byte ptr [rip + {privileged}], 0
+    je 5f
+    // Services have the same privileges: they are what runs below the kernel's addresses.
+    cmp qword ptr [rsp + {rip}], 0
+    jns leave_interrupted
 5:  mov rdi, rsp
     mov rbx, rsp
     and rsp, -16
@@ -212,6 +222,9 @@ trap_stubs:
     .endr
 "#,
     kernel_stack = sym KERNEL_STACK,
+    kernel_trap_stack = sym KERNEL_TRAP_STACK,
+    shared_place = const SHARED_PLACE,
+    privileged = sym direct_way::OPEN,
     task_state = sym TASK_STATE,
     kernel_trap = sym kernel_trap,
     task_stack = const TASK_STACK,
@@ -377,7 +390,7 @@ pub unsafe fn resume(context: *mut Context) -> ! {
             "xor r8d, r8d",
             "xor r9d, r9d",
             "xor r10d, r10d",
-            "sysretq",
+            return_to_service!(),
             in("rdi") context,
             size = const size_of::<Registers>(),
             task_state = sym TASK_STATE,
