@@ -26,7 +26,8 @@ pub struct Disk {
     name: &'static str,
     client: BlockClient,
     device: Device,
-    /// Nanoseconds that another driver has taken to answer, at most.
+    /// Nanoseconds from the beginning of a call that a driver's end has cost to another driver's first answer, at
+    /// most.
     pub longest_wait: u64,
 }
 
@@ -52,20 +53,20 @@ impl Disk {
         u64::from(self.device.block_size)
     }
 
-    /// Opens a session with the driver that there is now.
-    fn begin_anew(&mut self) -> Result<(), String> {
-        let (before, begun) = (self.device, phi_rt::now());
+    /// Opens a session with the driver that there is now, after a call that began at `begun`.
+    fn begin_anew(&mut self, begun: u64) -> Result<(), String> {
+        let before = self.device;
         self.device = opened(self.name, &self.client)?;
         self.longest_wait = self.longest_wait.max(phi_rt::now() - begun);
         let same = Device { session: before.session, ..self.device } == before;
         if same { Ok(()) } else { Err(format!("the disk `{}` is another one", self.name)) }
     }
 
-    fn stop(&mut self, error: CallError<BlockError>) -> Stop {
+    fn stop(&mut self, error: CallError<BlockError>, begun: u64) -> Stop {
         if !begins_anew(&error) {
             return Stop::Problem(format!("the disk `{}`: {error}", self.name));
         }
-        match self.begin_anew() {
+        match self.begin_anew(begun) {
             Ok(()) => Stop::Anew,
             Err(problem) => Stop::Problem(problem),
         }
@@ -84,11 +85,11 @@ impl Disk {
     ) -> Result<(), String> {
         let (first, count) = self.place(offset, range.len());
         loop {
-            let lent = memory.lend_mut(range.clone());
+            let (lent, begun) = (memory.lend_mut(range.clone()), phi_rt::now());
             let Err(error) = self.client.read(self.device.session, first, count, lent) else {
                 return Ok(());
             };
-            if let Stop::Problem(problem) = self.stop(error) {
+            if let Stop::Problem(problem) = self.stop(error, begun) {
                 return Err(problem);
             }
         }
@@ -97,14 +98,15 @@ impl Disk {
     /// Writes the bytes of `range` of the memory from `offset` on.
     pub fn write(&mut self, offset: u64, memory: &Memory, range: Range<usize>) -> Result<(), Stop> {
         let (first, count) = self.place(offset, range.len());
-        let (lent, session) = (memory.lend(range), self.device.session);
+        let (lent, session, begun) = (memory.lend(range), self.device.session, phi_rt::now());
         let written = self.client.write(session, first, count, Durability::Cached, lent);
-        written.map_err(|error| self.stop(error))
+        written.map_err(|error| self.stop(error, begun))
     }
 
     /// Has everything that was written survive.
     pub fn flush(&mut self) -> Result<(), Stop> {
-        self.client.flush(self.device.session).map_err(|error| self.stop(error))
+        let begun = phi_rt::now();
+        self.client.flush(self.device.session).map_err(|error| self.stop(error, begun))
     }
 }
 

@@ -44,6 +44,10 @@ pub struct Boot {
     /// Leave out the IOMMU that stands before disks and devices
     #[arg(long)]
     no_iommu: bool,
+    /// Have the machine's clock count instructions, each a nanosecond, so that times are those of the code and
+    /// not of this computer
+    #[arg(long)]
+    count_instructions: bool,
     /// Boot from a disk by UEFI firmware, as most computers do
     #[arg(long)]
     uefi: bool,
@@ -87,6 +91,7 @@ impl Boot {
             disks: self.disks.clone(),
             devices: self.devices.clone(),
             no_iommu: self.no_iommu,
+            count_instructions: self.count_instructions,
             debugger: self.gdb,
             dump: self.dump.clone(),
             ..qemu::Options::default()

@@ -1,5 +1,5 @@
 //! Clients of a block device, for tests and measurements of its drivers: [`keeper`] keeps logs and checks
-//! that nothing flushed is lost, [`prober`] asks for all that is wrong, [`measurer`] measures.
+//! that nothing flushed is lost, [`prober`] asks for all that is wrong, [`measurer`] measures, [`restarter`] ends their driver.
 //!
 //! Principles: they know of [`phi_block::Block`] and of no machine; what is on the device afterwards can
 //! be checked from outside with [`record`].
@@ -11,6 +11,7 @@ pub mod keeper;
 pub mod measurer;
 pub mod prober;
 pub mod record;
+pub mod restarter;
 
 use phi_block::BlockError;
 use phi_idl::CallError;

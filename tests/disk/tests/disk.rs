@@ -240,3 +240,29 @@ fn nothing_flushed_is_lost_whatever_is_killed() {
         }
     }
 }
+
+/// Restarts that `restarts.toml` asks for, and the microseconds that each may take from the driver's stop to the
+/// next one's first answer.
+const RESTARTS: u64 = 10_000;
+const LIMIT: u64 = 50_000;
+
+#[test]
+fn ten_thousand_restarts_of_a_driver_leave_nothing_and_are_quick() {
+    if !metal() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("disk");
+    disk(&file);
+    let name = format!("data={}", file.display());
+    let mut command = phi_host();
+    command.args(["boot", "tests/disk/restarts.toml", "--disk", &name]);
+    // One page that is left each time is more than there is. The clock counts instructions, so that the time is the
+    // code's.
+    let output = expect(command.args(["--memory", "32", "--count-instructions"]), 0);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<u64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [restarts, longest] = numbers[..] else { panic!("{said}") };
+    assert_eq!(restarts, RESTARTS);
+    assert!((1..=LIMIT).contains(&longest), "{said}");
+}
