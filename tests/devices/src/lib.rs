@@ -7,6 +7,7 @@ extern crate alloc;
 
 pub mod aimer;
 pub mod mapper;
+pub mod ticker;
 pub mod victim;
 
 use phi_idl::{Caller, interface};

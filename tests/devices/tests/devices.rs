@@ -78,3 +78,26 @@ fn without_an_iommu_nothing_is_transferred() {
     assert!(!transcript.contains("Copied") && !transcript.contains("NotStopped"), "{transcript}");
     assert!(!log.contains("unprotected"), "{log}");
 }
+
+#[test]
+fn lines_interrupt_once_until_they_are_acknowledged() {
+    if !metal() {
+        return;
+    }
+    // With an IOMMU, and without.
+    for device in [&["--device", "edu"][..], &[]] {
+        let output = expect(phi_host().args(["boot", "tests/devices/ticker.toml"]).args(device), 0);
+        let transcript = String::from_utf8(output.stdout).expect("text");
+        let expected = "the line once more: Some(Denied)
+level: came
+level, before it is acknowledged: did not come
+level, acknowledged while the line is up: came
+level, after the device was told: did not come
+edge: came
+edge, another one: came
+edge, without one: did not come
+edge, not acknowledged: came
+";
+        assert_eq!(transcript, expected, "{device:?}");
+    }
+}
