@@ -55,7 +55,7 @@ impl Services for Actors {
             Role::Server => Box::new(Server::default()),
             Role::Client => Box::new(Client),
             Role::Lender => Box::new(Lender::default()),
-            Role::Hostile { rate } => Box::new(hostile::Hostile::new(rate)),
+            Role::Hostile { rate, hardware } => Box::new(hostile::Hostile::new(rate, hardware)),
         });
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What happens in a run, as the checkers see it and as the run's hash covers it.
 
 use phi_abi::{Handle, Kind, Message, Outcome, Rights};
-use phi_core::{DomainIndex, RegionIndex, Span, ThreadIndex};
+use phi_core::{DmaIndex, DomainIndex, IrqIndex, RegionIndex, Span, ThreadIndex};
 
 /// A capability that a domain begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +64,26 @@ pub enum Event {
     Stalled(DomainIndex, bool),
     /// A device of the services failed.
     DeviceFailed,
+    /// The machine has a source of interrupts.
+    IrqOpened(IrqIndex),
+    /// A source of interrupts is gone.
+    IrqClosed(IrqIndex),
+    /// A source of interrupts is masked, or not.
+    IrqMasked(IrqIndex, bool),
+    /// A device interrupts.
+    Interrupted(IrqIndex),
+    /// The machine has a space for what a device reaches.
+    DmaOpened(DmaIndex),
+    /// A space is gone, and its device reaches nothing.
+    DmaClosed(DmaIndex),
+    /// A space's device may begin transfers, or not.
+    DmaEnabled(DmaIndex, bool),
+    /// Pages came into the reach of a space's device.
+    DmaMapped(DmaIndex, RegionIndex, Span, Rights),
+    /// Pages left the reach of a space's device.
+    DmaUnmapped(DmaIndex, RegionIndex, Span),
+    /// A space's device reached for what it may not.
+    DmaFaulted(DmaIndex),
     /// Something happened at a ring, to the side with this number.
     Ring(u16, RingEvent),
     /// The step is over; nanoseconds since the system's start.
@@ -212,6 +232,22 @@ fn encode(event: &Event, buffer: &mut Vec<u8>) {
             put(buffer, 22, &[u64::from(domain.0), u64::from(*stalled)]);
         }
         Event::DeviceFailed => put(buffer, 23, &[]),
+        Event::IrqOpened(irq) => put(buffer, 50, &[irq.0.into()]),
+        Event::IrqClosed(irq) => put(buffer, 51, &[irq.0.into()]),
+        Event::IrqMasked(irq, masked) => put(buffer, 52, &[irq.0.into(), u64::from(*masked)]),
+        Event::Interrupted(irq) => put(buffer, 53, &[irq.0.into()]),
+        Event::DmaOpened(space) => put(buffer, 54, &[space.0.into()]),
+        Event::DmaClosed(space) => put(buffer, 55, &[space.0.into()]),
+        Event::DmaEnabled(space, on) => put(buffer, 56, &[space.0.into(), u64::from(*on)]),
+        Event::DmaMapped(space, region, span, access) => {
+            let who = u64::from(space.0) << 32 | u64::from(region.0);
+            put(buffer, 57, &[who, span.address, span.length, u64::from(access.bits())]);
+        }
+        Event::DmaUnmapped(space, region, span) => {
+            let who = u64::from(space.0) << 32 | u64::from(region.0);
+            put(buffer, 58, &[who, span.address, span.length]);
+        }
+        Event::DmaFaulted(space) => put(buffer, 59, &[space.0.into()]),
         Event::Ring(side, event) => {
             let (kind, ring) = match event {
                 RingEvent::Begins => (0, 0),

@@ -21,6 +21,7 @@
 pub mod actors;
 pub mod chart;
 pub mod checkers;
+pub mod devices;
 pub mod disk;
 pub mod event;
 pub mod images;

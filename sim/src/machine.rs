@@ -2,6 +2,7 @@
 
 use crate::checkers::Violation;
 use crate::checkers::ledger::Ledger;
+use crate::devices::Board;
 use crate::event::{Call, Event, Named};
 use crate::random::Random;
 use phi_abi::{CONSOLE_TRANSCRIPT, Fault, Kind, Message, Outcome, Rights, StartBlock};
@@ -153,6 +154,8 @@ pub struct SimMachine<S: Services> {
     pub events: Vec<Event>,
     /// The services.
     pub services: S,
+    /// Its devices, if it has some.
+    pub board: Option<Board>,
     transcript: Vec<u8>,
     log: Vec<u8>,
 }
@@ -164,7 +167,8 @@ impl<S: Services> SimMachine<S> {
     /// A machine with nothing in it.
     pub fn new(services: S) -> SimMachine<S> {
         let (failures, events) = (Failures::default(), Vec::new());
-        SimMachine { clock: 0, failures, events, services, transcript: Vec::new(), log: Vec::new() }
+        let (transcript, log) = (Vec::new(), Vec::new());
+        SimMachine { clock: 0, failures, events, services, board: None, transcript, log }
     }
 
     /// Everything written to the system's transcript.
@@ -179,7 +183,7 @@ impl<S: Services> SimMachine<S> {
 }
 
 /// Counts down to the end of what is to fail.
-fn fail(left: &mut u32, events: &mut Vec<Event>) -> Result<(), MachineError> {
+pub(crate) fn fail(left: &mut u32, events: &mut Vec<Event>) -> Result<(), MachineError> {
     match left.checked_sub(1) {
         Some(less) => {
             *left = less;
@@ -284,6 +288,9 @@ impl<S: Services> Machine for SimMachine<S> {
     }
 
     fn devices(&mut self) -> Option<&mut dyn phi_core::Devices> {
-        None
+        match self.board {
+            Some(_) => Some(self),
+            None => None,
+        }
     }
 }

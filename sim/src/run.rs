@@ -2,6 +2,7 @@
 
 use crate::actors::Actors;
 use crate::checkers::{Checkers, Property, Violation};
+use crate::devices::Board;
 use crate::disk::DiskFaults;
 use crate::event::Event;
 use crate::images::Images;
@@ -139,7 +140,9 @@ pub(crate) fn drive<S: Services>(
 ) -> (Verdict, Option<Kernel<SimMachine<S>>>) {
     let (mut made, mut rested) = (0, 0);
     let run = caught(|| {
-        let kernel = match Kernel::boot(SimMachine::new(services), plan) {
+        let mut machine = SimMachine::new(services);
+        machine.board = plan.has_hardware().then(Board::default);
+        let kernel = match Kernel::boot(machine, plan) {
             Ok(kernel) => kernel,
             Err(error) => return (Outcome::Crash(error.to_string()), [0; 32], None),
         };

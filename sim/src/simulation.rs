@@ -87,6 +87,7 @@ impl<'a, S: Services> Simulation<'a, S> {
     /// One step.
     pub(crate) fn step(&mut self, random: &mut Random) {
         self.made += 1;
+        self.maybe_interrupted(random);
         if !self.fault(random) {
             self.go_on(random);
         }

@@ -25,6 +25,8 @@ pub enum Role {
     Hostile {
         /// Calls from one such to the next, on average.
         rate: u64,
+        /// Whether it holds the machine's hardware.
+        hardware: bool,
     },
 }
 
@@ -33,6 +35,8 @@ pub enum Role {
 pub enum World {
     /// `init`, a server, a client, a lender, and three that do anything.
     Crowd,
+    /// As [`World::Crowd`]; those that do anything share the machine's hardware.
+    Devices,
     /// `init`, a server and a client: for measuring.
     Pair,
     /// `init`, the driver of a block device, and two clients that keep logs on it.
@@ -43,12 +47,14 @@ pub enum World {
 
 impl World {
     /// All of them.
-    pub const ALL: [World; 4] = [World::Crowd, World::Pair, World::Storage, World::Rings];
+    pub const ALL: [World; 5] =
+        [World::Crowd, World::Devices, World::Pair, World::Storage, World::Rings];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             World::Crowd => "crowd",
+            World::Devices => "devices",
             World::Pair => "pair",
             World::Storage => "storage",
             World::Rings => "rings",
@@ -59,6 +65,7 @@ impl World {
     pub const fn description(self) -> &'static str {
         match self {
             World::Crowd => "a server, a client, a lender, and three that do anything",
+            World::Devices => "as crowd, with interrupts and devices that reach memory",
             World::Pair => "a server and a client",
             World::Storage => "a driver with a failing disk, and two clients with logs on it",
             World::Rings => "producers and a consumer over the rings of shared memory",
@@ -83,17 +90,17 @@ impl World {
     /// [`World::Rings`].
     pub fn plan(self, random: &mut Random) -> (Plan, Vec<Role>) {
         let mut roles = vec![Role::Init, Role::Server, Role::Client];
-        if self == World::Crowd {
+        if matches!(self, World::Crowd | World::Devices) {
             roles.push(Role::Lender);
             for _ in 0..3 {
                 let rate = random.choose(&[0, 0, 50, 300, 2000]).unwrap_or(0);
-                roles.push(Role::Hostile { rate });
+                roles.push(Role::Hostile { rate, hardware: self == World::Devices });
             }
         }
         match self {
             World::Storage => roles.push(Role::Client),
             World::Rings => roles.clear(),
-            World::Crowd | World::Pair => {}
+            World::Crowd | World::Devices | World::Pair => {}
         }
         (plan(&roles, random), roles)
     }
@@ -157,6 +164,10 @@ fn capabilities(roles: &[Role], index: usize) -> Vec<CapabilityPlan> {
             let rights = shared | Rights::SEND | Rights::CALL;
             held.push(capability(format!("to-{other}"), target, rights, 100 + index as u64));
         }
+    }
+    if let Role::Hostile { hardware: true, .. } = own {
+        let rights = shared | Rights::CONTROL;
+        held.push(capability("hardware".into(), Target::Hardware, rights, 0));
     }
     if any {
         let log = Target::Console(CONSOLE_LOG);

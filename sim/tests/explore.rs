@@ -32,6 +32,11 @@ fn what_long_runs_have_found_stays_well() {
 }
 
 #[test]
+fn devices_are_safe_and_live() {
+    all_is_well(World::Devices, 400, 2_000);
+}
+
+#[test]
 fn pairs_are_safe_and_live() {
     all_is_well(World::Pair, 200, 1_000);
 }
@@ -68,6 +73,7 @@ fn different_seeds_give_different_runs() {
 /// that is meant to change runs, put here what the test prints.
 const GOLDEN: [(World, &str); World::ALL.len()] = [
     (World::Crowd, "2c365d114b906737"),
+    (World::Devices, "0779d8330b2a4097"),
     (World::Pair, "d7e1e013fdc6a8ec"),
     (World::Storage, "f2d50a4aaf6999e0"),
     (World::Rings, "63150dd415488ed1"),
@@ -101,6 +107,11 @@ fn every_fault_happens() {
     let posted = happens(|event| matches!(event, Event::Posted(_)));
     let rung = happens(|event| matches!(event, Event::Rung(_)));
     assert!(posted > 5_000 && rung > 5_000, "{posted} calls posted, {rung} doorbells");
+    let devices = |which: fn(&Event) -> bool| count(World::Devices, which);
+    assert!(devices(|event| matches!(event, Event::Interrupted(_))) > 30);
+    assert!(devices(|event| matches!(event, Event::DmaMapped(..))) > 150);
+    assert!(devices(|event| matches!(event, Event::DmaEnabled(_, false))) > 100);
+    assert!(devices(|event| matches!(event, Event::DmaFaulted(_))) > 10);
     assert!(count(World::Storage, |event| matches!(event, Event::DeviceFailed)) > 20);
 }
 

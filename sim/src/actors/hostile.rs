@@ -5,7 +5,7 @@ use crate::checkers::ledger::Held;
 use crate::event::Call;
 use crate::machine::Turn;
 use phi_abi::layout::PAGE;
-use phi_abi::{Grant, Handle, Kind, MESSAGE_GRANTS, Mode, Number, Rights};
+use phi_abi::{Grant, Handle, IrqSource, Kind, MESSAGE_GRANTS, Mode, Number, Rights};
 
 /// How often each call is made, in relation to the others.
 const WEIGHTS: [(Number, u64); 28] = [
@@ -39,6 +39,17 @@ const WEIGHTS: [(Number, u64); 28] = [
     (Number::ConsoleWrite, 1),
 ];
 
+/// The same of calls of devices, for who holds hardware.
+const DEVICE_WEIGHTS: [(Number, u64); 7] = [
+    (Number::DeviceRegion, 1),
+    (Number::IrqCreate, 15),
+    (Number::IrqBind, 60),
+    (Number::IrqAcknowledge, 40),
+    (Number::DmaSpaceCreate, 15),
+    (Number::DmaMap, 120),
+    (Number::DmaUnmap, 15),
+];
+
 /// What messages go to.
 const ADDRESSES: [Kind; 2] = [Kind::Mailbox, Kind::Object];
 
@@ -49,13 +60,15 @@ const TIMEOUT: u64 = 200_000;
 pub(crate) struct Hostile {
     /// Once in how many calls it does what no correct program does; 0 for never.
     rate: u64,
+    /// Whether it calls devices, too.
+    hardware: bool,
     place: u64,
 }
 
 impl Hostile {
-    /// A thread that is hostile once in `rate` calls.
-    pub(crate) fn new(rate: u64) -> Hostile {
-        Hostile { rate, place: 0 }
+    /// A thread that is hostile once in `rate` calls, and calls devices if there is `hardware`.
+    pub(crate) fn new(rate: u64, hardware: bool) -> Hostile {
+        Hostile { rate, hardware, place: 0 }
     }
 
     /// Comes to rest: answers what is open, and receives what is left.
@@ -123,12 +136,14 @@ impl Actor for Hostile {
         if turn.settling {
             return self.settle(turn);
         }
-        let total: u64 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
+        let devices: &[(Number, u64)] = if self.hardware { &DEVICE_WEIGHTS } else { &[] };
+        let weights = WEIGHTS.iter().chain(devices);
+        let total: u64 = weights.clone().map(|(_, weight)| weight).sum();
         let mut place = turn.random.below(total);
         let mut number = Number::ClockRead;
-        for (candidate, weight) in WEIGHTS {
-            if place < weight {
-                number = candidate;
+        for (candidate, weight) in weights {
+            if place < *weight {
+                number = *candidate;
                 break;
             }
             place -= weight;
@@ -237,15 +252,34 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
         Number::SignalCreate | Number::ThreadExit | Number::DomainPanic | Number::ClockRead => {
             [0; 4]
         }
-        // No simulated machine has devices.
-        Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate => {
-            [of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?, 0, 0, 0]
+        Number::DeviceRegion => {
+            let hardware = of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?;
+            [hardware, PAGE, PAGE, 0]
         }
-        Number::IrqBind | Number::IrqAcknowledge => {
-            [of(pick(turn, &[Kind::Irq], Rights::CONTROL))?, 0, 0, 0]
+        Number::IrqCreate => {
+            let hardware = of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?;
+            let requester = turn.random.below(1 << 16) as u16;
+            [hardware, IrqSource::Message { requester }.encode(), 0, 0]
         }
-        Number::DmaMap | Number::DmaUnmap => {
-            [of(pick(turn, &[Kind::DmaSpace], Rights::CONTROL))?, 0, 0, 0]
+        Number::DmaSpaceCreate => {
+            let hardware = of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?;
+            [hardware, turn.random.below(64), 0, 0]
+        }
+        Number::IrqBind => {
+            let irq = of(pick(turn, &[Kind::Irq], Rights::CONTROL))?;
+            let signal = of(pick(turn, &[Kind::Signal], Rights::NOTIFY))?;
+            [irq, signal, 1 + turn.random.below(15), 0]
+        }
+        Number::IrqAcknowledge => [of(pick(turn, &[Kind::Irq], Rights::CONTROL))?, 0, 0, 0],
+        Number::DmaMap => {
+            let space = of(pick(turn, &[Kind::DmaSpace], Rights::CONTROL))?;
+            let (region, held) = pick(turn, &[Kind::Region], Rights::READ)?;
+            let access = (held.rights & Rights::WRITE) | Rights::READ;
+            [space, region.0, u64::from(access.bits()), 0]
+        }
+        Number::DmaUnmap => {
+            let space = of(pick(turn, &[Kind::DmaSpace], Rights::CONTROL))?;
+            [space, of(pick(turn, &[Kind::Region], none))?, 0, 0]
         }
     };
     Some((number, words))
@@ -308,7 +342,7 @@ mod tests {
         for event in [Event::Loaded(domain, vec![mailbox]), Event::ThreadStarted(thread, domain)] {
             ledger.observe(&event).expect("what may happen");
         }
-        let mut actor = Hostile::new(0);
+        let mut actor = Hostile::new(0, false);
         let mut after = |outcome| {
             let (ledger, random) = (&ledger, &mut Random::new(1));
             let (message, now, settling) = (None, 0, true);

@@ -23,6 +23,9 @@ fn needed(number: Number, words: &[u64; 4]) -> Option<Rights> {
         Number::DomainStop => Rights::STOP,
         Number::DomainInspect => Rights::INSPECT,
         Number::ConsoleWrite => Rights::WRITE,
+        Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate => Rights::CONTROL,
+        Number::IrqBind | Number::IrqAcknowledge => Rights::CONTROL,
+        Number::DmaMap | Number::DmaUnmap => Rights::CONTROL,
         _ => return None,
     })
 }
@@ -92,7 +95,12 @@ fn succeeded(
         Number::CapabilityRevoke => {
             if let Some(source) = ledger.find_mut(domain, first) {
                 let child = std::mem::replace(&mut source.child, NONE);
+                let (kind, object) = (source.kind, source.object);
                 ledger.kill(child);
+                if kind == Kind::DmaSpace && child != NONE {
+                    // Whoever mapped it.
+                    ledger.empty(object);
+                }
                 (ledger.step.revoked, ledger.step.memory) = (true, true);
             }
             Ok(())
@@ -121,6 +129,24 @@ fn succeeded(
             }
             Ok(())
         }
+        Number::IrqCreate | Number::DmaSpaceCreate => {
+            let irq = number == Number::IrqCreate;
+            let kind = if irq { Kind::Irq } else { Kind::DmaSpace };
+            match ledger.step.device.take() {
+                Some(object) => ledger.made(domain, value, kind, object),
+                None => violates(Property::Memory, format!("the machine has no such {kind:?}")),
+            }
+        }
+        Number::DmaMap => mapped_for_a_device(ledger, domain, pending),
+        Number::DmaUnmap => {
+            let space = pending.through.map_or(NONE, |space| space.object);
+            if let Some(held) = ledger.find_mut(domain, second)
+                && held.dma.0 == space
+            {
+                held.dma = Held::NO_DMA;
+            }
+            Ok(())
+        }
         Number::MailboxCreate => {
             let object = ledger.object(Object { owner: domain, index: NONE });
             ledger.made(domain, value, Kind::Mailbox, object)
@@ -141,6 +167,31 @@ fn succeeded(
     }
 }
 
+/// What a service has mapped for a device it may reach so itself.
+fn mapped_for_a_device(
+    ledger: &mut Ledger,
+    domain: u16,
+    pending: &Pending,
+) -> Result<(), Violation> {
+    let [_, region, access, _] = pending.call.arguments;
+    let access = Rights::from_bits_retain(access as u32);
+    let space = pending.through.map_or(NONE, |space| space.object);
+    let held = ledger.find(phi_core::DomainIndex(domain), phi_abi::Handle(region)).copied();
+    let region_held = held.filter(|held| held.kind == Kind::Region && held.rights.contains(access));
+    let Some(found) = region_held else {
+        let what = format!("domain {domain} has mapped for a device what it may not reach so");
+        return violates(Property::Rights, what);
+    };
+    if !ledger.stands(&found) {
+        let what = format!("domain {domain} has mapped for a device what was revoked");
+        return violates(Property::Revocation, what);
+    }
+    if let Some(held) = ledger.find_mut(domain, region) {
+        held.dma = (space, access);
+    }
+    Ok(())
+}
+
 fn derived(
     ledger: &mut Ledger,
     domain: u16,
@@ -159,8 +210,8 @@ fn derived(
             }
         }
     }
-    let (mapped, range) = (Rights::empty(), (0, 0));
-    ledger.insert(domain, value, Held { rights, origin, child: NONE, mapped, range, ..source })
+    let (mapped, range, dma) = (Rights::empty(), (0, 0), Held::NO_DMA);
+    ledger.insert(domain, value, Held { rights, origin, child: NONE, mapped, range, dma, ..source })
 }
 
 fn inspected(pending: &Pending, message: Option<&Message>) -> Result<(), Violation> {

@@ -32,15 +32,21 @@ pub struct Held {
     pub(crate) mapped: Rights,
     /// The pages that it maps or lends on: address and length; length 0 for the whole region.
     pub(crate) range: (u64, u64),
+    /// The object of the DMA space that it is mapped in for a device, and how; nothing for none.
+    pub(crate) dma: (u32, Rights),
     /// Whether it is a loan.
     pub loan: bool,
 }
 
 impl Held {
     pub(crate) fn new(kind: Kind, rights: Rights, object: u32, badge: u64) -> Held {
-        let (mapped, range) = (Rights::empty(), (0, 0));
-        Held { kind, rights, object, badge, origin: NONE, child: NONE, mapped, range, loan: false }
+        let (mapped, range, dma) = (Rights::empty(), (0, 0), Held::NO_DMA);
+        let (origin, child) = (NONE, NONE);
+        Held { kind, rights, object, badge, origin, child, mapped, range, dma, loan: false }
     }
+
+    /// Mapped for no device.
+    pub(crate) const NO_DMA: (u32, Rights) = (NONE, Rights::empty());
 }
 
 /// A node of the forest of lineages.
@@ -108,6 +114,8 @@ pub struct Ledger {
     pub(crate) loans: Vec<Vec<u32>>,
     /// The objects of regions that have memory, by the machine's index.
     pub(crate) regions: Vec<u32>,
+    /// The objects of DMA spaces, by the machine's index.
+    pub(crate) spaces: Vec<u32>,
     spans: Vec<Span>,
     pub(crate) step: Step,
     serials: u32,
@@ -124,6 +132,8 @@ pub(crate) struct Step {
     /// Whether something happened that can change what may be mapped.
     pub(crate) memory: bool,
     pub(crate) region: Option<u32>,
+    /// The object of what was opened of the machine's devices.
+    pub(crate) device: Option<u32>,
     pub(crate) thread: Option<ThreadIndex>,
 }
 
@@ -154,6 +164,7 @@ impl Ledger {
             pending: Vec::new(),
             loans: Vec::new(),
             regions: Vec::new(),
+            spaces: Vec::new(),
             spans: Vec::new(),
             step: Step::default(),
             serials: 0,
@@ -172,7 +183,7 @@ impl Ledger {
     }
 
     /// What `domain` holds, with the handles.
-    pub fn held(&self, domain: DomainIndex) -> impl Iterator<Item = (Handle, &Held)> {
+    pub fn held(&self, domain: DomainIndex) -> impl Iterator<Item = (Handle, &Held)> + Clone {
         let table = self.tables.get(usize::from(domain.0)).into_iter().flatten().enumerate();
         table.filter_map(|(slot, (generation, held))| {
             held.as_ref().map(|held| (Handle::new(slot as u32, *generation), held))
@@ -337,6 +348,22 @@ impl Ledger {
                 self.step.region = Some(self.regions[place]);
             }
             Event::RegionDestroyed(region) => self.regions[region.0 as usize] = NONE,
+            Event::IrqOpened(irq) => {
+                let index = u32::from(irq.0);
+                self.step.device = Some(self.object(Object { owner: 0, index }));
+            }
+            Event::DmaOpened(space) => {
+                let place = usize::from(space.0);
+                if self.spaces.len() <= place {
+                    self.spaces.resize(place + 1, NONE);
+                }
+                self.spaces[place] = self.object(Object { owner: 0, index: space.0.into() });
+                self.step.device = Some(self.spaces[place]);
+            }
+            Event::DmaClosed(space) => self.spaces[usize::from(space.0)] = NONE,
+            Event::DmaFaulted(space) => {
+                self.empty(self.spaces.get(usize::from(space.0)).copied().unwrap_or(NONE));
+            }
             Event::Called(thread, call) => self.called(*thread, call),
             Event::Ended(thread, outcome, message) => {
                 self.ended(*thread, *outcome, message.as_ref())?;
@@ -396,6 +423,21 @@ impl Ledger {
                 queue.clear();
             }
         }
+    }
+
+    /// Nothing is mapped any more in the DMA space that is this object.
+    pub(crate) fn empty(&mut self, space: u32) {
+        let tables = self.tables.iter_mut().flatten();
+        for held in tables.filter_map(|(_, held)| held.as_mut()) {
+            if held.dma.0 == space {
+                held.dma = Held::NO_DMA;
+            }
+        }
+    }
+
+    /// How many domains there are.
+    pub(crate) fn domains(&self) -> u16 {
+        self.tables.len() as u16
     }
 
     /// A thread is gone, and with it its call.
@@ -535,6 +577,6 @@ impl Ledger {
     /// What a grant of a sender becomes for its receiver.
     pub(crate) fn passed(source: &Held, grant: &Grant) -> Held {
         let rights = Rights::from_bits_retain(grant.rights) & source.rights;
-        Held { rights, mapped: Rights::empty(), ..*source }
+        Held { rights, mapped: Rights::empty(), dma: Held::NO_DMA, ..*source }
     }
 }

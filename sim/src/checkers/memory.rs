@@ -1,6 +1,6 @@
 //! Pages are mapped only for who holds them, and what ΦCore counts adds up.
 
-use super::ledger::Ledger;
+use super::ledger::{Held, Ledger};
 use super::{Property, Violation, violates};
 use crate::event::Event;
 use phi_abi::{Kind, Rights};
@@ -8,13 +8,39 @@ use phi_core::{DomainIndex, Span};
 use phi_manifest::plan::{ImagePlan, Plan, SegmentAccess, ServicePlan};
 use std::collections::BTreeMap;
 
-/// Pages of a region that a domain can reach.
+/// Pages of a region that somebody can reach.
 #[derive(Clone, Copy)]
-struct Run {
-    region: u32,
-    start: u64,
-    end: u64,
-    access: Rights,
+pub(super) struct Run {
+    pub(super) region: u32,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) access: Rights,
+}
+
+impl Run {
+    pub(super) fn new(region: u32, span: Span, access: Rights) -> Run {
+        Run { region, start: span.address, end: span.address + span.length, access }
+    }
+
+    /// Takes the pages of `span` out of the runs of a region.
+    pub(super) fn cut(runs: &mut Vec<Run>, region: u32, span: Span) {
+        let (start, end) = (span.address, span.address + span.length);
+        let mut place = 0;
+        while place < runs.len() {
+            let run = runs[place];
+            if run.region != region || run.end <= start || end <= run.start {
+                place += 1;
+                continue;
+            }
+            runs.swap_remove(place);
+            if run.start < start {
+                runs.push(Run { end: start, ..run });
+            }
+            if end < run.end {
+                runs.push(Run { start: end, ..run });
+            }
+        }
+    }
 }
 
 /// The machine's books, and what they are held against.
@@ -75,38 +101,19 @@ impl Memory {
                 }
             }
             Event::Mapped(domain, region, span, access) => {
-                self.unmap(*domain, region.0, *span);
-                let (region, start, end) = (region.0, span.address, span.address + span.length);
-                let run = Run { region, start, end, access: *access };
-                self.runs[usize::from(domain.0)].push(run);
+                let runs = &mut self.runs[usize::from(domain.0)];
+                Run::cut(runs, region.0, *span);
+                runs.push(Run::new(region.0, *span, *access));
             }
-            Event::Unmapped(domain, region, span) => self.unmap(*domain, region.0, *span),
+            Event::Unmapped(domain, region, span) => {
+                Run::cut(&mut self.runs[usize::from(domain.0)], region.0, *span);
+            }
             Event::Usage(domain, memory, handles) => {
                 return self.counts(*domain, *memory, *handles, ledger);
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn unmap(&mut self, domain: DomainIndex, region: u32, span: Span) {
-        let (start, end) = (span.address, span.address + span.length);
-        let runs = &mut self.runs[usize::from(domain.0)];
-        let mut place = 0;
-        while place < runs.len() {
-            let run = runs[place];
-            if run.region != region || run.end <= start || end <= run.start {
-                place += 1;
-                continue;
-            }
-            runs.swap_remove(place);
-            if run.start < start {
-                runs.push(Run { end: start, ..run });
-            }
-            if end < run.end {
-                runs.push(Run { start: end, ..run });
-            }
-        }
     }
 
     fn counts(
@@ -146,23 +153,30 @@ impl Memory {
             return Ok(());
         }
         for (domain, runs) in self.runs.iter().enumerate() {
+            let held = ledger.held(DomainIndex(domain as u16));
+            let mapped = held.map(|(_, held)| (held, held.mapped));
+            let mapped = mapped.filter(|(_, mapped)| !mapped.is_empty());
             for run in runs {
-                covered(ledger, DomainIndex(domain as u16), *run)?;
+                covered(ledger, *run, mapped.clone(), || format!("domain {domain}"))?;
             }
         }
         Ok(())
     }
 }
 
-/// Whether the holdings of a domain map all pages of a run.
-fn covered(ledger: &Ledger, domain: DomainIndex, run: Run) -> Result<(), Violation> {
+/// Whether what somebody has mapped, and how, covers all pages of a run; `who` is that somebody.
+pub(super) fn covered<'a>(
+    ledger: &Ledger,
+    run: Run,
+    mapped: impl Iterator<Item = (&'a Held, Rights)> + Clone,
+    who: impl Fn() -> String,
+) -> Result<(), Violation> {
     let object = ledger.regions.get(run.region as usize).copied();
     let mut address = run.start;
     while address < run.end {
         let (mut access, mut gone, mut until) = (Rights::empty(), false, run.end);
-        for (_, held) in ledger.held(domain) {
-            let own = held.kind == Kind::Region && Some(held.object) == object;
-            if !own || held.mapped.is_empty() {
+        for (held, rights) in mapped.clone() {
+            if held.kind != Kind::Region || Some(held.object) != object {
                 continue;
             }
             let (start, length) = held.range;
@@ -173,15 +187,15 @@ fn covered(ledger: &Ledger, domain: DomainIndex, run: Run) -> Result<(), Violati
             }
             until = until.min(end);
             if ledger.stands(held) {
-                access |= held.mapped;
+                access |= rights;
             } else {
                 gone = true;
             }
         }
         if !access.contains(run.access) {
-            let (index, region) = (domain.0, run.region);
+            let (who, region) = (who(), run.region);
             let what = format!(
-                "domain {index} reaches {address:#x} of region {region} with {:?}, and has {access:?}",
+                "{who} reaches {address:#x} of region {region} with {:?}, and has {access:?}",
                 run.access
             );
             return violates(if gone { Property::Revocation } else { Property::Memory }, what);

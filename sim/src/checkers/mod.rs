@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod fairness;
 pub mod ledger;
 pub mod memory;
+pub mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +76,7 @@ pub(crate) fn violates<T>(property: Property, what: impl Into<String>) -> Result
 pub struct Checkers {
     ledger: Ledger,
     memory: memory::Memory,
+    reach: reach::Reach,
     fairness: fairness::Fairness,
 }
 
@@ -94,6 +96,7 @@ impl Checkers {
         Checkers {
             ledger: Ledger::new(plan),
             memory: memory::Memory::new(plan),
+            reach: reach::Reach::default(),
             fairness: fairness::Fairness::new(plan, prompt),
         }
     }
@@ -114,10 +117,12 @@ impl Checkers {
     /// The [`Violation`] that it shows.
     pub fn observe(&mut self, event: &Event) -> Result<(), Violation> {
         self.memory.observe(event, &self.ledger)?;
+        self.reach.observe(event)?;
         self.fairness.observe(event, &self.ledger)?;
         self.ledger.observe(event)?;
         if let Event::Settled(_) = event {
             self.memory.settled(&mut self.ledger)?;
+            self.reach.settled(&self.ledger)?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Each checker rejects a trace that was made wrong by hand, and accepts the one that is right.
 
+use super::ledger::{Held, NONE};
 use super::{Checkers, Property, Violation};
 use crate::event::{Call, Event, Named};
 use crate::random::Random;
@@ -8,7 +9,7 @@ use phi_abi::{
     CapabilityInfo, DERIVE_REVOCABLE, Error, FOREVER, Grant, Handle, Kind, Message, Number,
     Outcome, Rights,
 };
-use phi_core::{DomainIndex, RegionIndex, Span, ThreadIndex};
+use phi_core::{DmaIndex, DomainIndex, IrqIndex, RegionIndex, Span, ThreadIndex};
 
 const PAGE: u64 = phi_abi::layout::PAGE;
 
@@ -95,6 +96,15 @@ impl Trace {
 
     fn holds(self) {
         assert_eq!(self.result, Ok(()));
+    }
+
+    /// The client holds the hardware at slot 5, as if it had been given it.
+    fn hardware(mut self) -> Trace {
+        let held = Held::new(Kind::Hardware, Kind::Hardware.rights(), NONE, 0);
+        if self.result.is_ok() {
+            self.result = self.checkers.ledger.insert(2, handle(5).0, held);
+        }
+        self
     }
 
     /// The client gets a region of one page at slot 1.
@@ -340,4 +350,49 @@ fn a_thread_that_waits_without_end_is_found() {
         trace = trace.with(Event::Dispatched(thread(1))).with(Event::Preempted(thread(1)));
     }
     trace.violates(Property::Fairness);
+}
+
+#[test]
+fn a_device_that_reaches_what_is_not_mapped_for_it_is_found() {
+    let read = u64::from(Rights::READ.bits());
+    let span = Span { address: 0x10_0000, length: PAGE };
+    let (space, region) = (DmaIndex(3), RegionIndex(9));
+    let opened = || {
+        Trace::begin().region().hardware().called(
+            2,
+            Number::DmaSpaceCreate,
+            &[handle(5).0],
+            Message::EMPTY,
+        )
+    };
+    let with_space = || opened().with(Event::DmaOpened(space)).ended(2, handle(2).0, None).settle();
+    let mapped = Event::DmaMapped(space, region, span, Rights::READ);
+    with_space().with(mapped.clone()).settle().violates(Property::Memory);
+    let enabled = with_space().with(Event::DmaEnabled(space, true)).settle();
+    enabled.violates(Property::Memory);
+    // What has ended, and what was never there.
+    let closed = with_space().with(Event::DmaClosed(space));
+    closed.with(Event::DmaEnabled(space, true)).violates(Property::Rights);
+    Trace::begin().with(Event::IrqMasked(IrqIndex(1), false)).violates(Property::Rights);
+    // A region that ends under a device.
+    let words = [handle(2).0, handle(1).0, read];
+    let holder = || {
+        with_space()
+            .called(2, Number::DmaMap, &words, Message::EMPTY)
+            .with(mapped.clone())
+            .with(Event::DmaEnabled(space, true))
+            .ended(2, span.address, None)
+            .settle()
+    };
+    holder().holds();
+    holder().with(Event::RegionDestroyed(region)).violates(Property::Memory);
+    let unmapped = holder().does(2, Number::DmaUnmap, &words, 0);
+    unmapped.violates(Property::Memory);
+    holder()
+        .called(2, Number::DmaUnmap, &words, Message::EMPTY)
+        .with(Event::DmaEnabled(space, false))
+        .with(Event::DmaUnmapped(space, region, span))
+        .ended(2, 0, None)
+        .settle()
+        .holds();
 }

@@ -7,6 +7,9 @@ use crate::random::Random;
 use phi_abi::{Fault, FaultKind};
 use phi_core::{DomainIndex, ThreadIndex};
 
+/// Steps from one interrupt of a device to the next, on average, while one can come.
+const INTERRUPT: u64 = 2;
+
 /// A domain that is not run.
 pub(super) struct Stall {
     pub(super) domain: DomainIndex,
@@ -41,6 +44,7 @@ impl<S: Services> Simulation<'_, S> {
             if machine.services.fail(machine.clock, random) {
                 self.watch.emit(&Event::DeviceFailed);
             }
+            self.reach_too_far(random);
         } else if drawn(swarm.lost) {
             self.lose(random);
             return true;
@@ -60,6 +64,26 @@ impl<S: Services> Simulation<'_, S> {
             return true;
         }
         false
+    }
+
+    /// Lets a device reach for what is not mapped for it.
+    fn reach_too_far(&mut self, random: &mut Random) {
+        let board = self.kernel.machine().board.as_ref();
+        if let Some(space) = board.and_then(|board| board.fault(random)) {
+            self.watch.emit(&Event::DmaFaulted(space));
+            self.kernel.dma_fault(space, random.word());
+            self.collect(None);
+        }
+    }
+
+    /// Lets a device interrupt, now and then, if one can.
+    pub(super) fn maybe_interrupted(&mut self, random: &mut Random) {
+        let Some(board) = self.kernel.machine().board.as_ref() else { return };
+        if let Some(irq) = board.interrupt(random).filter(|_| random.once_in(INTERRUPT)) {
+            self.watch.emit(&Event::Interrupted(irq));
+            self.kernel.interrupt(irq);
+            self.collect(None);
+        }
     }
 
     /// Loses a domain, but never `init`: the run would be over.
