@@ -2,7 +2,8 @@
 //!
 //! An image is a static position-independent executable for x86-64 that needs nobody: no
 //! interpreter, no libraries, no thread-local storage, no undefined symbols, and only relative
-//! relocations. A note says for which version of the ABI it was built ([`phi_abi::VersionNote`]). Neither kernel reads ELF: what comes out of here is flat pages.
+//! relocations. A note says for which version of the ABI it was built ([`phi_abi::VersionNote`]).
+//! Neither kernel reads ELF: what comes out of here is flat pages.
 //!
 //! Source: System V ABI, generic part and AMD64 supplement.
 

@@ -102,7 +102,7 @@ fn system(root: &Table<'_>) -> Option<Manifest> {
     let modes =
         [("full", Mode::Full), ("unikernel", Mode::Unikernel), ("embedded", Mode::Embedded)];
     let mode = table.choice("mode", Rule::UnknownMode, &modes).unwrap_or_default();
-    let mode_place = table.text("mode").map_or(0, |(_, place)| place);
+    let mode_place = table.entry("mode").map_or(0, |entry| entry.value.span().start);
     let name = name.unwrap_or_default();
     Some(Manifest { name, until, mode, mode_place, ..Manifest::default() })
 }
