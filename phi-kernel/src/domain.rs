@@ -48,28 +48,23 @@ impl Domain {
         start: &StartBlock,
         content: &Content,
         kernel: KernelSpace,
-        shared: Option<&mut AddressSpace>,
+        mut shared: Option<&mut AddressSpace>,
         frames: &mut FrameAllocator,
     ) -> Result<Domain, MachineError> {
         let stack_end = plan.window + STACK_OFFSET;
         let guard = stack_end - STACK_SIZE..stack_end - plan.stack;
         let mut domain = Domain { space: None, mapped: Vec::new(), private: Vec::new(), guard };
-        let Some(shared) = shared else {
-            let mut space = AddressSpace::new(kernel, false, frames).ok_or(MachineError)?;
-            let filled = domain.fill(&mut space, plan, start, content, frames);
-            domain.space = Some(space);
-            return match filled {
-                Ok(()) => Ok(domain),
-                Err(error) => {
-                    domain.unload(None, frames);
-                    Err(error)
-                }
-            };
+        let mut own = match shared {
+            Some(_) => None,
+            None => Some(AddressSpace::new(kernel, false, frames).ok_or(MachineError)?),
         };
-        match domain.fill(shared, plan, start, content, frames) {
+        let space = own.as_mut().or(shared.as_deref_mut()).ok_or(MachineError)?;
+        let filled = domain.fill(space, plan, start, content, frames);
+        domain.space = own;
+        match filled {
             Ok(()) => Ok(domain),
             Err(error) => {
-                domain.unload(Some(shared), frames);
+                domain.unload(shared, frames);
                 Err(error)
             }
         }

@@ -171,9 +171,23 @@ impl Metal {
     }
 }
 
+/// The region with a number.
+fn find(regions: &[Option<Region>], region: RegionIndex) -> Result<&Region, MachineError> {
+    regions.get(region.0 as usize).and_then(Option::as_ref).ok_or(MachineError)
+}
+
 impl Region {
     fn new(address: u64, frames: Frames, kind: Kind) -> Region {
         Region { address, frames, kind, shared: false }
+    }
+
+    /// Its frames in `span`, each run with its distance in frames from the first.
+    fn runs(
+        &self,
+        span: Span,
+    ) -> Result<impl Iterator<Item = (u64, FrameRange)> + Clone, MachineError> {
+        let first = span.address.checked_sub(self.address).ok_or(MachineError)? / PAGE;
+        Ok(self.frames.part(first, span.length / PAGE))
     }
 
     fn access(&self, writable: bool) -> Access {
@@ -272,16 +286,15 @@ impl Machine for Metal {
         if self.shared.is_some() {
             return self.share(region).ok_or(MachineError);
         }
-        let region = self.regions.get(region.0 as usize).and_then(Option::as_ref);
-        let region = region.ok_or(MachineError)?;
-        let first = span.address.checked_sub(region.address).ok_or(MachineError)? / PAGE;
-        let count = span.length / PAGE;
+        let region = find(&self.regions, region)?;
+        let runs = region.runs(span)?;
         let domain = self.domains[usize::from(domain.0)].as_mut().ok_or(MachineError)?;
         let space = domain.space().ok_or(MachineError)?;
         // All that can fail comes before the first change.
+        let count = span.length / PAGE;
         space.reserve(span.address, count, &mut self.frames).ok_or(MachineError)?;
-        for (distance, run) in region.frames.part(first, count) {
-            let access = region.access(access.contains(Rights::WRITE));
+        let access = region.access(access.contains(Rights::WRITE));
+        for (distance, run) in runs {
             space.map(span.address + distance * PAGE, run, access);
         }
         Ok(())
@@ -397,10 +410,8 @@ impl Devices for Metal {
         span: Span,
         access: Rights,
     ) -> Result<u64, MachineError> {
-        let region = self.regions.get(region.0 as usize).and_then(Option::as_ref);
-        let region = region.ok_or(MachineError)?;
-        let first = span.address.checked_sub(region.address).ok_or(MachineError)? / PAGE;
-        let runs = region.frames.part(first, span.length / PAGE);
+        let region = find(&self.regions, region)?;
+        let runs = region.runs(span)?;
         let writable = access.contains(Rights::WRITE) && matches!(region.kind, Kind::Own);
         let board = self.board.as_mut().ok_or(MachineError)?;
         board.dma_map(space, span.address, runs, writable, &mut self.frames)

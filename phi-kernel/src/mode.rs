@@ -16,8 +16,10 @@ pub fn begin(mode: Mode, boot: &Boot) {
             "mode: unikernel: all services run with the kernel's privileges, and nothing isolates them"
         ),
         Mode::Embedded => {
-            let (memory, kernel) = (arch::memory(boot) >> 10, arch::text_and_data() >> 10);
-            if arch::memory(boot) > EMBEDDED_MEMORY || arch::text_and_data() > EMBEDDED_KERNEL {
+            let (memory, kernel) = (arch::memory(boot), arch::text_and_data());
+            let fits = memory <= EMBEDDED_MEMORY && kernel <= EMBEDDED_KERNEL;
+            let (memory, kernel) = (memory >> 10, kernel >> 10);
+            if !fits {
                 refuse(format_args!(
                     "an embedded system has at most {} KiB of memory and {} KiB of kernel text and \
                      data; this one has {memory} and {kernel}",

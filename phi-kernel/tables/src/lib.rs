@@ -13,7 +13,7 @@
 
 use core::ops::Range;
 use phi_abi::layout::PAGE;
-use phi_mem::FrameRange;
+use phi_mem::{FrameAllocator, FrameRange};
 
 /// Entries of a table.
 pub const ENTRIES: usize = 512;
@@ -34,6 +34,9 @@ pub trait Words {
 
     /// Sets that entry. Whoever walks the tables sees it then.
     fn set_entry(&mut self, table: u64, index: usize, value: u64);
+
+    /// Makes a table one of zeros.
+    fn clear(&mut self, table: u64);
 }
 
 /// The tables in memory, and where more come from.
@@ -43,6 +46,40 @@ pub trait Store: Words {
 
     /// Gives a table back.
     fn free_table(&mut self, table: u64);
+}
+
+/// The tables in memory, and frames to make more from.
+pub struct Framed<'a, W> {
+    /// The tables.
+    pub words: W,
+    /// The frames.
+    pub frames: &'a mut FrameAllocator,
+}
+
+impl<W: Words> Words for Framed<'_, W> {
+    fn entry(&self, table: u64, index: usize) -> u64 {
+        self.words.entry(table, index)
+    }
+
+    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
+        self.words.set_entry(table, index, value);
+    }
+
+    fn clear(&mut self, table: u64) {
+        self.words.clear(table);
+    }
+}
+
+impl<W: Words> Store for Framed<'_, W> {
+    fn new_table(&mut self) -> Option<u64> {
+        let table = self.frames.allocate()? * PAGE;
+        self.words.clear(table);
+        Some(table)
+    }
+
+    fn free_table(&mut self, table: u64) {
+        self.frames.free(table / PAGE, 1);
+    }
 }
 
 /// Index into the table of `level` (0: the last) of an address.
@@ -272,9 +309,7 @@ impl Tables {
     fn take_surplus(&mut self, words: &mut impl Words) -> u64 {
         self.surplus -= 1;
         let table = self.take_spare(words);
-        for index in 0..ENTRIES {
-            words.set_entry(table, index, 0);
-        }
+        words.clear(table);
         table
     }
 

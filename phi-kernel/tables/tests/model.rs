@@ -48,13 +48,17 @@ impl Words for Memory {
     fn set_entry(&mut self, table: u64, index: usize, value: u64) {
         self.tables[(table / PAGE) as usize][index] = value;
     }
+
+    fn clear(&mut self, table: u64) {
+        self.tables[(table / PAGE) as usize].fill(0);
+    }
 }
 
 impl Store for Memory {
     fn new_table(&mut self) -> Option<u64> {
-        let frame = self.frames.allocate()?;
-        self.tables[frame as usize].fill(0);
-        Some(frame * PAGE)
+        let table = self.frames.allocate()? * PAGE;
+        self.clear(table);
+        Some(table)
     }
 
     fn free_table(&mut self, table: u64) {

@@ -13,7 +13,7 @@
 use phi_abi::Caching;
 use phi_abi::layout::{PAGE, SERVICES, WINDOWS_BASE, window};
 use phi_mem::{FrameAllocator, FrameRange};
-use phi_tables::{Format, LARGE, Store, Tables, Words, index, make_path};
+use phi_tables::{Format, Framed, LARGE, Store, Tables, Words, index, make_path};
 use x86_64::PhysAddr;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -62,32 +62,16 @@ impl Words for Mapped {
         // SAFETY: as above.
         unsafe { direct(table).cast::<u64>().add(index).write_volatile(value) }
     }
-}
 
-/// The same, and the frames that tables are made from.
-struct Growing<'a>(&'a mut FrameAllocator);
-
-impl Words for Growing<'_> {
-    fn entry(&self, table: u64, index: usize) -> u64 {
-        Mapped.entry(table, index)
-    }
-
-    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
-        Mapped.set_entry(table, index, value);
+    fn clear(&mut self, table: u64) {
+        // SAFETY: the frame is the table's alone, and in the direct map.
+        unsafe { direct(table).write_bytes(0, PAGE as usize) };
     }
 }
 
-impl Store for Growing<'_> {
-    fn new_table(&mut self) -> Option<u64> {
-        let physical = self.0.allocate()? * PAGE;
-        // SAFETY: the frame is ours alone, and zeros are an empty table.
-        unsafe { direct(physical).write_bytes(0, PAGE as usize) };
-        Some(physical)
-    }
-
-    fn free_table(&mut self, table: u64) {
-        self.0.free(table / PAGE, 1);
-    }
+/// The same, and frames to make more from.
+fn growing(frames: &mut FrameAllocator) -> Framed<'_, Mapped> {
+    Framed { words: Mapped, frames }
 }
 
 /// What the upper levels' entries allow: everything, as the last level decides.
@@ -144,7 +128,7 @@ pub struct KernelSpace {
 impl KernelSpace {
     /// Tables with nothing in them; `None` when there is no memory.
     pub fn new(frames: &mut FrameAllocator) -> Option<KernelSpace> {
-        Some(KernelSpace { root: Growing(frames).new_table()? })
+        Some(KernelSpace { root: growing(frames).new_table()? })
     }
 
     /// Maps physical memory for the kernel, in large pages where they fit; `None` when there is no
@@ -163,7 +147,7 @@ impl KernelSpace {
             let large = (at | from).is_multiple_of(LARGE_PAGE) && length - done >= LARGE_PAGE;
             let (level, size, huge) =
                 if large { (1, LARGE_PAGE, Flags::HUGE_PAGE) } else { (0, PAGE, Flags::empty()) };
-            let store = &mut Growing(frames);
+            let store = &mut growing(frames);
             let table = make_path(self.root, at, level, TABLE_FLAGS.bits(), store)?;
             let flags = flags | huge | Flags::PRESENT | Flags::GLOBAL;
             store.set_entry(table, index(at, level), from | flags.bits());
@@ -195,7 +179,7 @@ impl KernelSpace {
         privileged: bool,
         frames: &mut FrameAllocator,
     ) -> Option<()> {
-        let store = &mut Growing(frames);
+        let store = &mut growing(frames);
         let table = make_path(self.root, address, 0, FORMAT.table, store)?;
         let entry = (frame * PAGE) | flags(Access::Execute, privileged);
         store.set_entry(table, index(address, 0), entry);
@@ -241,7 +225,7 @@ impl AddressSpace {
         privileged: bool,
         frames: &mut FrameAllocator,
     ) -> Option<AddressSpace> {
-        let tables = Tables::new(FORMAT, &mut Growing(frames))?;
+        let tables = Tables::new(FORMAT, &mut growing(frames))?;
         let call_page = index(super::CALL_TABLE, 3);
         for slot in KERNEL_ENTRIES.chain([call_page]) {
             Mapped.set_entry(tables.root(), slot, Mapped.entry(kernel.root, slot));
@@ -257,7 +241,7 @@ impl AddressSpace {
     /// Makes the tables for `count` pages from `address` on, so that mapping there cannot fail; `None`
     /// when there is no memory for them.
     pub fn reserve(&mut self, address: u64, count: u64, frames: &mut FrameAllocator) -> Option<()> {
-        self.tables.reserve(address, count, &mut Growing(frames))
+        self.tables.reserve(address, count, &mut growing(frames))
     }
 
     /// Maps `frames` in a row from `address` on, instead of what was there. The place is reserved.
@@ -306,7 +290,7 @@ impl AddressSpace {
             // SAFETY: the kernel's own tables map all that it uses.
             unsafe { self.kernel.activate() };
         }
-        self.tables.free(WINDOW_ENTRIES, &mut Growing(frames));
+        self.tables.free(WINDOW_ENTRIES, &mut growing(frames));
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::paging::direct;
 use core::arch::x86_64::_mm_clflush;
 use phi_abi::layout::PAGE;
 use phi_mem::{FrameAllocator, FrameRange};
-use phi_tables::{ENTRIES, Format, Store, Tables, Words};
+use phi_tables::{ENTRIES, Format, Framed, Store, Tables, Words};
 
 const READ: u64 = 1;
 const WRITE: u64 = 1 << 1;
@@ -15,14 +15,7 @@ const LINE: usize = 64;
 
 /// A new table of zeros, where every unit sees it; `None` when there is no memory.
 pub fn new_table(frames: &mut FrameAllocator) -> Option<u64> {
-    let physical = frames.allocate()? * PAGE;
-    // SAFETY: the frame is ours alone, and in the direct map.
-    unsafe { direct(physical).write_bytes(0, PAGE as usize) };
-    for offset in (0..PAGE as usize).step_by(LINE) {
-        // SAFETY: as above.
-        unsafe { _mm_clflush(direct(physical).add(offset)) };
-    }
-    Some(physical)
+    growing(frames).new_table()
 }
 
 /// The entry `index` of the table at a physical address.
@@ -60,29 +53,20 @@ impl Words for Shown {
         // SAFETY: as above; what entries refer to is what ΦCore says.
         unsafe { set_entry(table, index, value) }
     }
-}
 
-/// The same, and the frames that tables are made from.
-struct Growing<'a>(&'a mut FrameAllocator);
-
-impl Words for Growing<'_> {
-    fn entry(&self, table: u64, index: usize) -> u64 {
-        Shown.entry(table, index)
-    }
-
-    fn set_entry(&mut self, table: u64, index: usize, value: u64) {
-        Shown.set_entry(table, index, value);
+    fn clear(&mut self, table: u64) {
+        // SAFETY: the frame is the table's alone, and in the direct map.
+        unsafe { direct(table).write_bytes(0, PAGE as usize) };
+        for offset in (0..PAGE as usize).step_by(LINE) {
+            // SAFETY: as above.
+            unsafe { _mm_clflush(direct(table).add(offset)) };
+        }
     }
 }
 
-impl Store for Growing<'_> {
-    fn new_table(&mut self) -> Option<u64> {
-        new_table(self.0)
-    }
-
-    fn free_table(&mut self, table: u64) {
-        self.0.free(table / PAGE, 1);
-    }
+/// The same, and frames to make more from.
+fn growing(frames: &mut FrameAllocator) -> Framed<'_, Shown> {
+    Framed { words: Shown, frames }
 }
 
 /// The tables of one device.
@@ -92,7 +76,7 @@ impl Translation {
     /// Tables with nothing in them, with large pages if all units know them; `None` when there is no memory.
     pub fn new(large: bool, frames: &mut FrameAllocator) -> Option<Translation> {
         let format = Format { table: READ | WRITE, large };
-        Some(Translation(Tables::new(format, &mut Growing(frames))?))
+        Some(Translation(Tables::new(format, &mut growing(frames))?))
     }
 
     /// Physical address of the first table.
@@ -102,7 +86,7 @@ impl Translation {
 
     /// Makes the tables for `count` pages from `address` on; `None` when there is no memory for them.
     pub fn reserve(&mut self, address: u64, count: u64, frames: &mut FrameAllocator) -> Option<()> {
-        self.0.reserve(address, count, &mut Growing(frames))
+        self.0.reserve(address, count, &mut growing(frames))
     }
 
     /// Maps frames in a row from `address` on, instead of what was there. The place is reserved.
@@ -118,6 +102,6 @@ impl Translation {
 
     /// Gives the tables back. No unit knows them any more.
     pub fn free(self, frames: &mut FrameAllocator) {
-        self.0.free(0..ENTRIES, &mut Growing(frames));
+        self.0.free(0..ENTRIES, &mut growing(frames));
     }
 }
