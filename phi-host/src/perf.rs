@@ -188,7 +188,7 @@ fn with_symbols(memory: &[u8], functions: &[Function]) -> Vec<u8> {
         let address = if flags & SHF_ALLOC != 0 { place as u64 } else { 0 };
         let fields = Fields::default().word(name).word(kind).long(flags.into()).long(address);
         let fields = fields.long(place as u64).long(length as u64).word(link);
-        // All symbols but the first, which is none, are of the whole file: the least that is not is their end.
+        // All symbols are local: the first that is not would come after them, and after the one that is none.
         let others = if kind == SHT_SYMTAB { functions.len() as u32 + 1 } else { 0 };
         file.extend(fields.word(others).long(4).long(entry).0);
         name += text.len() as u32 + 1;

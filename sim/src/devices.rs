@@ -21,21 +21,18 @@ pub struct Board {
 impl Board {
     /// A source that could interrupt now.
     pub fn interrupt(&self, random: &mut Random) -> Option<IrqIndex> {
-        let open: Vec<u16> = self.open.iter().copied().collect();
-        random.choose(&open).map(IrqIndex)
+        drawn(&self.open, random).map(IrqIndex)
     }
 
     /// The space of a device that could reach too far.
     pub fn fault(&self, random: &mut Random) -> Option<DmaIndex> {
-        let spaces: Vec<u16> = self.spaces.iter().copied().collect();
-        random.choose(&spaces).map(DmaIndex)
+        drawn(&self.spaces, random).map(DmaIndex)
     }
 }
 
-impl<S: Services> SimMachine<S> {
-    fn board(&mut self) -> Result<&mut Board, MachineError> {
-        self.board.as_mut().ok_or(MachineError)
-    }
+/// One of these numbers; none when there is none.
+fn drawn(numbers: &BTreeSet<u16>, random: &mut Random) -> Option<u16> {
+    numbers.iter().nth(random.below(numbers.len() as u64) as usize).copied()
 }
 
 impl<S: Services> Devices for SimMachine<S> {
@@ -61,14 +58,14 @@ impl<S: Services> Devices for SimMachine<S> {
     }
 
     fn irq_close(&mut self, irq: IrqIndex) {
-        if let Ok(board) = self.board() {
+        if let Some(board) = &mut self.board {
             board.open.remove(&irq.0);
         }
         self.events.push(Event::IrqClosed(irq));
     }
 
     fn irq_mask(&mut self, irq: IrqIndex, masked: bool) {
-        if let Ok(board) = self.board() {
+        if let Some(board) = &mut self.board {
             match masked {
                 true => board.open.remove(&irq.0),
                 false => board.open.insert(irq.0),
@@ -83,13 +80,13 @@ impl<S: Services> Devices for SimMachine<S> {
 
     fn dma_open(&mut self, space: DmaIndex, _: u16) -> Result<(), MachineError> {
         fail(&mut self.failures.map, &mut self.events)?;
-        self.board()?.spaces.insert(space.0);
+        self.board.as_mut().ok_or(MachineError)?.spaces.insert(space.0);
         self.events.push(Event::DmaOpened(space));
         Ok(())
     }
 
     fn dma_close(&mut self, space: DmaIndex) {
-        if let Ok(board) = self.board() {
+        if let Some(board) = &mut self.board {
             board.spaces.remove(&space.0);
         }
         self.events.push(Event::DmaClosed(space));

@@ -17,6 +17,7 @@ pub mod start;
 pub mod without_sites;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use peers::Program;
 
@@ -276,6 +277,24 @@ impl FirstInFirstOut {
     pub fn refusal(&self) -> Option<String> {
         self.0.err().map(|error| error.desc().to_string())
     }
+}
+
+/// How what was measured was scheduled, in words; `refusal` as [`FirstInFirstOut::refusal`] says.
+pub fn scheduling(refusal: Option<&str>) -> String {
+    match refusal {
+        None => "all of them SCHED_FIFO".into(),
+        Some(why) => format!("not SCHED_FIFO ({why}): others may have come between"),
+    }
+}
+
+/// What a program that measures printed; or why it did not.
+fn said_by(command: &mut Command) -> Result<Vec<u8>, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} ({})", said.trim(), output.status));
+    }
+    Ok(output.stdout)
 }
 
 impl Drop for FirstInFirstOut {

@@ -1,11 +1,11 @@
 //! What people use instead, measured by the program of `tests/peers`, in processes of its own.
 
-use super::BenchError;
+use super::{BenchError, said_by};
 use crate::cargo;
 use crate::failure::{Failure, Kind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The program that measures peers.
 pub struct Program(PathBuf);
@@ -37,15 +37,9 @@ impl Program {
         count: usize,
     ) -> Result<Value, BenchError> {
         let lost = |what: String| BenchError::Peer(format!("{peer}, {measurement}: {what}"));
-        let output = Command::new(&self.0)
-            .args([peer, measurement, &count.to_string()])
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| lost(error.to_string()))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(lost(format!("{} ({})", said.trim(), output.status)));
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| lost(error.to_string()))
+        let mut command = Command::new(&self.0);
+        command.args([peer, measurement, &count.to_string()]);
+        let said = said_by(&mut command).map_err(lost)?;
+        serde_json::from_slice(&said).map_err(|error| lost(error.to_string()))
     }
 }

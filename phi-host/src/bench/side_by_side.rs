@@ -352,10 +352,7 @@ impl Comparison {
                 high_most,
             ]);
         }
-        let scheduling = match &self.unscheduled {
-            None => "all of them SCHED_FIFO".into(),
-            Some(why) => format!("not SCHED_FIFO ({why}): others may have come between"),
-        };
+        let scheduling = super::scheduling(self.unscheduled.as_deref());
         let rounds = self.rounds;
         let promises = super::promises::table(&self.promises());
         format!("Median, least and most of {rounds} rounds; {scheduling}.\n\n{table}\n{promises}")

@@ -1,11 +1,11 @@
 //! Messages with sites that no tracer looks at, beside a build that has no sites.
 
 use super::side_by_side::Spread;
-use super::{BenchError, Times, parsed, pinned, system};
+use super::{BenchError, Times, parsed, pinned, said_by, system};
 use crate::cargo;
 use crate::failure::{Failure, Kind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// How much slower messages may be with sites: the promise.
 pub const LIMIT: f64 = 1.02;
@@ -83,12 +83,12 @@ impl Builds {
             progress(round);
             for (processors, figures) in &mut figures {
                 // Who is first changes, since the computer's mood may change within a round.
-                let turns = if round % 2 == 0 { [true, false] } else { [false, true] };
-                let both = pinned(*processors, || {
-                    let times = turns.map(|with| self.times(with));
-                    let [first, second] = times;
-                    let (first, second) = (first?, second?);
-                    Ok(if round % 2 == 0 { (first, second) } else { (second, first) })
+                let both = pinned(*processors, || match round % 2 {
+                    0 => Ok((self.times(&self.with)?, self.times(&self.without)?)),
+                    _ => {
+                        let without = self.times(&self.without)?;
+                        Ok((self.times(&self.with)?, without))
+                    }
                 })?;
                 figures.extend(both);
             }
@@ -113,16 +113,10 @@ impl Builds {
     }
 
     /// Nanoseconds of a round trip's median, and of a message one way.
-    fn times(&self, with: bool) -> Result<[f64; 2], BenchError> {
-        let program = if with { &self.with } else { &self.without };
-        let mut command = Command::new(program);
-        let lost = |what: String| BenchError::System(format!("{}: {what}", program.display()));
-        let output = command.arg("run").arg(&self.manifest).stdin(Stdio::null()).output();
-        let output = output.map_err(|error| lost(error.to_string()))?;
-        if !output.status.success() {
-            return Err(lost(String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
-        let value = parsed(&output.stdout)?;
+    fn times(&self, program: &Path) -> Result<[f64; 2], BenchError> {
+        let said = said_by(Command::new(program).arg("run").arg(&self.manifest));
+        let lost = |what| BenchError::System(format!("{}: {what}", program.display()));
+        let value = parsed(&said.map_err(lost)?)?;
         let times = Times::new(&value)?;
         Ok([times.distribution("round_trip")?.p50, times.number("one_way")?])
     }

@@ -37,50 +37,50 @@ macro_rules! site {
     ($name:literal, $domain:expr, $thread:expr, $handle:expr, $label:expr, $length:expr,
      $value:expr $(,)?) => {{
         if $crate::linux::probe::WATCHED.load(std::sync::atomic::Ordering::Relaxed) != 0 {
-        std::hint::cold_path();
-        let words: [u64; 6] = [
-            $domain as u64,
-            $thread as u64,
-            $handle as u64,
-            $label as u64,
-            $length as u64,
-            $value as u64,
-        ];
-        // SAFETY: the instruction does nothing, and what stands in the other sections is no code.
-        unsafe {
-            std::arch::asm!(
-                "990:",
-                $crate::linux::probe::instruction!(),
-                ".pushsection .note.stapsdt, \"?\", \"note\"",
-                ".balign 4",
-                ".4byte 992f - 991f, 994f - 993f, 3",
-                "991: .asciz \"stapsdt\"",
-                "992: .balign 4",
-                "993: .8byte 990b, _.stapsdt.base, {watched}",
-                ".asciz \"phi\"",
-                concat!(".asciz \"", $name, "\""),
-                ".asciz \"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9\"",
-                "994: .balign 4",
-                ".popsection",
-                // From where the file was moved, tools see by this section, which all sites share.
-                ".ifndef _.stapsdt.base",
-                ".pushsection .stapsdt.base, \"aGR\", \"progbits\", .stapsdt.base, comdat",
-                ".weak _.stapsdt.base",
-                ".hidden _.stapsdt.base",
-                "_.stapsdt.base: .space 1",
-                ".size _.stapsdt.base, 1",
-                ".popsection",
-                ".endif",
-                in("rdi") words[0],
-                in("rsi") words[1],
-                in("rdx") words[2],
-                in("rcx") words[3],
-                in("r8") words[4],
-                in("r9") words[5],
-                watched = sym $crate::linux::probe::WATCHED,
-                options(nostack, preserves_flags, readonly),
-            );
-        }
+            std::hint::cold_path();
+            let words: [u64; 6] = [
+                $domain as u64,
+                $thread as u64,
+                $handle as u64,
+                $label as u64,
+                $length as u64,
+                $value as u64,
+            ];
+            // SAFETY: the instruction does nothing, and what stands in the other sections is no code.
+            unsafe {
+                std::arch::asm!(
+                    "990:",
+                    $crate::linux::probe::instruction!(),
+                    ".pushsection .note.stapsdt, \"?\", \"note\"",
+                    ".balign 4",
+                    ".4byte 992f - 991f, 994f - 993f, 3",
+                    "991: .asciz \"stapsdt\"",
+                    "992: .balign 4",
+                    "993: .8byte 990b, _.stapsdt.base, {watched}",
+                    ".asciz \"phi\"",
+                    concat!(".asciz \"", $name, "\""),
+                    ".asciz \"8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9\"",
+                    "994: .balign 4",
+                    ".popsection",
+                    // From where the file was moved, tools see by this section, which all sites share.
+                    ".ifndef _.stapsdt.base",
+                    ".pushsection .stapsdt.base, \"aGR\", \"progbits\", .stapsdt.base, comdat",
+                    ".weak _.stapsdt.base",
+                    ".hidden _.stapsdt.base",
+                    "_.stapsdt.base: .space 1",
+                    ".size _.stapsdt.base, 1",
+                    ".popsection",
+                    ".endif",
+                    in("rdi") words[0],
+                    in("rsi") words[1],
+                    in("rdx") words[2],
+                    in("rcx") words[3],
+                    in("r8") words[4],
+                    in("r9") words[5],
+                    watched = sym $crate::linux::probe::WATCHED,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
         }
     }};
 }

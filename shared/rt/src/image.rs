@@ -17,8 +17,8 @@ pub const fn heap() -> Heap {
 
 /// Makes an image of a function `fn(&phi_rt::Service) -> u8`: what it returns is the exit status.
 ///
-/// Defines the entry, the panic handler, the heap, a note of the ABI's version, and the functions that compiled code expects. It
-/// stands alone in its crate, which is `no_std` and `no_main`.
+/// Defines the entry, the panic handler, the heap, a note of the ABI's version, and the functions that
+/// compiled code expects. It stands alone in its crate, which is `no_std` and `no_main`.
 #[macro_export]
 macro_rules! image {
     ($main:path) => {

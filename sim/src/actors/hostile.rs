@@ -179,6 +179,18 @@ fn pick(turn: &mut Turn<'_>, kinds: &[Kind], rights: Rights) -> Option<(Handle, 
     chosen
 }
 
+/// The handle of one of this kind, as with [`pick`], that its holder controls.
+fn controlled(turn: &mut Turn<'_>, kind: Kind) -> Option<u64> {
+    pick(turn, &[kind], Rights::CONTROL).map(|(handle, _)| handle.0)
+}
+
+/// The handle of a region to map, and how: for writing, where that is allowed.
+fn readable(turn: &mut Turn<'_>) -> Option<(u64, u64)> {
+    let (handle, held) = pick(turn, &[Kind::Region], Rights::READ)?;
+    let access = (held.rights & Rights::WRITE) | Rights::READ;
+    Some((handle.0, u64::from(access.bits())))
+}
+
 fn timeout(turn: &mut Turn<'_>) -> u64 {
     if turn.random.once_in(6) { 0 } else { turn.random.below(TIMEOUT) }
 }
@@ -207,9 +219,8 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
         }
         Number::RegionCreate => [1 + turn.random.below(5 * PAGE), 0, 0, 0],
         Number::RegionMap => {
-            let (handle, held) = pick(turn, &[Kind::Region], Rights::READ)?;
-            let access = (held.rights & Rights::WRITE) | Rights::READ;
-            [handle.0, u64::from(access.bits()), 0, 0]
+            let (region, access) = readable(turn)?;
+            [region, access, 0, 0]
         }
         Number::RegionUnmap => [of(pick(turn, &[Kind::Region], none))?, 0, 0, 0],
         Number::MailboxCreate => [1 + turn.random.below(4), 0, 0, 0],
@@ -240,9 +251,7 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
             [signal, of(pick(turn, &[Kind::Mailbox], Rights::RECEIVE))?, 0, 0]
         }
         Number::ThreadCreate => [0x1000, 0x2000, 0, turn.random.below(12)],
-        Number::ThreadPriority => {
-            [of(pick(turn, &[Kind::Thread], Rights::CONTROL))?, turn.random.below(12), 0, 0]
-        }
+        Number::ThreadPriority => [controlled(turn, Kind::Thread)?, turn.random.below(12), 0, 0],
         Number::ThreadSleep => [turn.random.below(3) * turn.random.below(2000), 0, 0, 0],
         Number::DomainStart | Number::DomainStop | Number::DomainInspect => {
             [of(pick(turn, &[Kind::Domain], none))?, 0, 0, 0]
@@ -252,33 +261,26 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
         Number::SignalCreate | Number::ThreadExit | Number::DomainPanic | Number::ClockRead => {
             [0; 4]
         }
-        Number::DeviceRegion => {
-            let hardware = of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?;
-            [hardware, PAGE, PAGE, 0]
-        }
+        Number::DeviceRegion => [controlled(turn, Kind::Hardware)?, PAGE, PAGE, 0],
         Number::IrqCreate => {
-            let hardware = of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?;
+            let hardware = controlled(turn, Kind::Hardware)?;
             let requester = turn.random.below(1 << 16) as u16;
             [hardware, IrqSource::Message { requester }.encode(), 0, 0]
         }
-        Number::DmaSpaceCreate => {
-            let hardware = of(pick(turn, &[Kind::Hardware], Rights::CONTROL))?;
-            [hardware, turn.random.below(64), 0, 0]
-        }
+        Number::DmaSpaceCreate => [controlled(turn, Kind::Hardware)?, turn.random.below(64), 0, 0],
         Number::IrqBind => {
-            let irq = of(pick(turn, &[Kind::Irq], Rights::CONTROL))?;
+            let irq = controlled(turn, Kind::Irq)?;
             let signal = of(pick(turn, &[Kind::Signal], Rights::NOTIFY))?;
             [irq, signal, 1 + turn.random.below(15), 0]
         }
-        Number::IrqAcknowledge => [of(pick(turn, &[Kind::Irq], Rights::CONTROL))?, 0, 0, 0],
+        Number::IrqAcknowledge => [controlled(turn, Kind::Irq)?, 0, 0, 0],
         Number::DmaMap => {
-            let space = of(pick(turn, &[Kind::DmaSpace], Rights::CONTROL))?;
-            let (region, held) = pick(turn, &[Kind::Region], Rights::READ)?;
-            let access = (held.rights & Rights::WRITE) | Rights::READ;
-            [space, region.0, u64::from(access.bits()), 0]
+            let space = controlled(turn, Kind::DmaSpace)?;
+            let (region, access) = readable(turn)?;
+            [space, region, access, 0]
         }
         Number::DmaUnmap => {
-            let space = of(pick(turn, &[Kind::DmaSpace], Rights::CONTROL))?;
+            let space = controlled(turn, Kind::DmaSpace)?;
             [space, of(pick(turn, &[Kind::Region], none))?, 0, 0]
         }
     };

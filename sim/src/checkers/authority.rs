@@ -18,14 +18,18 @@ fn needed(number: Number, words: &[u64; 4]) -> Option<Rights> {
         Number::Call => Rights::CALL,
         Number::SignalNotify => Rights::NOTIFY,
         Number::SignalWait | Number::SignalBind => Rights::WAIT,
-        Number::ThreadPriority => Rights::CONTROL,
+        Number::ThreadPriority
+        | Number::DeviceRegion
+        | Number::IrqCreate
+        | Number::IrqBind
+        | Number::IrqAcknowledge
+        | Number::DmaSpaceCreate
+        | Number::DmaMap
+        | Number::DmaUnmap => Rights::CONTROL,
         Number::DomainStart => Rights::START,
         Number::DomainStop => Rights::STOP,
         Number::DomainInspect => Rights::INSPECT,
         Number::ConsoleWrite => Rights::WRITE,
-        Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate => Rights::CONTROL,
-        Number::IrqBind | Number::IrqAcknowledge => Rights::CONTROL,
-        Number::DmaMap | Number::DmaUnmap => Rights::CONTROL,
         _ => return None,
     })
 }
@@ -176,9 +180,9 @@ fn mapped_for_a_device(
     let [_, region, access, _] = pending.call.arguments;
     let access = Rights::from_bits_retain(access as u32);
     let space = pending.through.map_or(NONE, |space| space.object);
-    let held = ledger.find(phi_core::DomainIndex(domain), phi_abi::Handle(region)).copied();
-    let region_held = held.filter(|held| held.kind == Kind::Region && held.rights.contains(access));
-    let Some(found) = region_held else {
+    let held = ledger.find_mut(domain, region).copied();
+    let reaches = |held: &Held| held.kind == Kind::Region && held.rights.contains(access);
+    let Some(found) = held.filter(reaches) else {
         let what = format!("domain {domain} has mapped for a device what it may not reach so");
         return violates(Property::Rights, what);
     };

@@ -20,8 +20,6 @@ struct Space {
 pub struct Reach {
     spaces: BTreeMap<u16, Space>,
     irqs: BTreeSet<u16>,
-    /// Whether something happened that can change what devices may.
-    changed: bool,
 }
 
 impl Reach {
@@ -30,7 +28,6 @@ impl Reach {
     /// # Errors
     /// ΦCore speaks of a device that it has not opened, or a region ends that one reaches.
     pub fn observe(&mut self, event: &Event) -> Result<(), Violation> {
-        self.changed |= !matches!(event, Event::Dispatched(_) | Event::Settled(_));
         match event {
             Event::IrqOpened(irq) => {
                 self.irqs.insert(irq.0);
@@ -86,10 +83,7 @@ impl Reach {
     ///
     /// # Errors
     /// A page that a device reaches and may not; or a device that may transfer with nothing to reach.
-    pub fn settled(&mut self, ledger: &Ledger) -> Result<(), Violation> {
-        if !std::mem::take(&mut self.changed) {
-            return Ok(());
-        }
+    pub fn settled(&self, ledger: &Ledger) -> Result<(), Violation> {
         for (index, space) in &self.spaces {
             let object = ledger.spaces.get(usize::from(*index)).copied().unwrap_or(NONE);
             let mapped: Vec<&Held> = ledger.mapped_for(object).collect();

@@ -1,9 +1,9 @@
 //! `phi-host bench probes`.
 
 use super::super::{print, print_json};
-use crate::bench::FirstInFirstOut;
 use crate::bench::probes::{self, Costs};
 use crate::bench::without_sites::{Builds, LIMIT, Row};
+use crate::bench::{self, FirstInFirstOut};
 use crate::cargo;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -117,10 +117,7 @@ fn throughput(rounds: usize, json: bool) -> Result<u8, Failure> {
             if row.holds() { "yes" } else { "no" }.into(),
         ]);
     }
-    let scheduling = match refusal {
-        None => "all of them SCHED_FIFO".into(),
-        Some(why) => format!("not SCHED_FIFO ({why}): others may have come between"),
-    };
+    let scheduling = bench::scheduling(refusal.as_deref());
     print(&format!("Medians of {rounds} rounds; {scheduling}.\n\n{table}"))?;
     Ok(0)
 }
