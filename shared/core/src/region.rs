@@ -121,17 +121,15 @@ impl<M: Machine> Kernel<M> {
             let (access, until) = self.access_at(reach, anchor, address);
             let until = until.min(end);
             let span = Span { address, length: until - address };
-            if access.is_empty() {
+            let has_access = !access.is_empty();
+            let mapped = has_access.then(|| self.map_span(reach, region, span, access));
+            match mapped {
+                Some(Ok(at)) if address == changed.address => first = Ok(at),
+                Some(Err(MachineError)) => first = Err(MachineError),
+                _ => {}
+            }
+            if !matches!(mapped, Some(Ok(_))) {
                 self.unmap_span(reach, region, span);
-            } else {
-                match self.map_span(reach, region, span, access) {
-                    Ok(at) if address == changed.address => first = Ok(at),
-                    Ok(_) => {}
-                    Err(MachineError) => {
-                        self.unmap_span(reach, region, span);
-                        first = Err(MachineError);
-                    }
-                }
             }
             address = until;
         }

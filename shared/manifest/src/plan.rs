@@ -53,6 +53,8 @@ impl Plan {
     }
 
     /// Bytes of the encoded plan.
+    // Large, and asked once: so a kernel has it compiled for size, as this crate is there.
+    #[inline(never)]
     pub fn encoded_length(&self) -> u64 {
         let size = postcard::ser_flavors::Size::default();
         postcard::serialize_with_flavor(self, size).unwrap_or(0) as u64

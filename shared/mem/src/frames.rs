@@ -46,6 +46,8 @@ impl FrameAllocator {
     }
 
     /// Takes one frame; `None` when all are in use.
+    // Asked for in many places, each of which fills or clears the frame: one copy of the search is enough.
+    #[inline(never)]
     pub fn allocate(&mut self) -> Option<u64> {
         let frame = self.banks.iter_mut().find_map(Bank::take)?;
         self.free -= 1;
