@@ -12,9 +12,13 @@ const WORDS: usize = size_of::<Message>() / WORD;
 /// Words before the grants.
 const GRANTS: usize = offset_of!(Message, grants) / WORD;
 
+/// The word with the rights and both lengths.
+const SIZES: usize = offset_of!(Message, rights) / WORD;
+
 // A message is whole words, and so are its parts.
 const _: () = assert!(size_of::<Message>().is_multiple_of(WORD) && align_of::<Message>() == WORD);
 const _: () = assert!(offset_of!(Message, data).is_multiple_of(WORD));
+const _: () = assert!(offset_of!(Message, grant_count) / WORD == SIZES);
 const _: () = assert!(GRANTS * WORD == offset_of!(Message, data) + MESSAGE_BYTES);
 const _: () = assert!(WORDS - GRANTS == MESSAGE_GRANTS * size_of::<Grant>() / WORD);
 
@@ -41,6 +45,14 @@ fn grants(message: &Message) -> Range<usize> {
 /// [`BadPointer`].
 pub fn read(message: &mut Message, address: u64) -> Result<(), BadPointer> {
     copy_from_user(&mut words_mut(message)[..GRANTS], address)?;
+    read_grants(message, address)
+}
+
+/// Reads the capabilities of the running service's message at `address`: so many as `message` says.
+///
+/// # Errors
+/// [`BadPointer`].
+pub fn read_grants(message: &mut Message, address: u64) -> Result<(), BadPointer> {
     if message.grant_count == 0 {
         return Ok(());
     }
@@ -58,6 +70,17 @@ pub fn write(message: &Message, address: u64) -> Result<(), BadPointer> {
     if message.grant_count == 0 {
         return Ok(());
     }
+    copy_to_user(grants_address(address), &words(message)[grants(message)])
+}
+
+/// Writes a message's rights, its lengths and its capabilities, but nothing else of it, to the running
+/// service's memory at `address`.
+///
+/// # Errors
+/// [`BadPointer`].
+pub fn write_grants(message: &Message, address: u64) -> Result<(), BadPointer> {
+    let at = address.wrapping_add((SIZES * WORD) as u64);
+    copy_to_user(at, &words(message)[SIZES..=SIZES])?;
     copy_to_user(grants_address(address), &words(message)[grants(message)])
 }
 

@@ -7,7 +7,9 @@
 
 use crate::arch::{self, Context, Event};
 use crate::machine::Metal;
+use crate::message;
 use core::sync::atomic::{AtomicPtr, Ordering};
+use phi_abi::{MESSAGE_BYTES, Number};
 use phi_core::{Handover, Kernel, ThreadIndex};
 
 /// ΦCore, while a service runs.
@@ -46,7 +48,8 @@ pub unsafe extern "C" fn call(handle: u64, timeout: u64, from: *mut Context) {
     // SAFETY: the service ran until now, so the address space is its own; nobody else uses the kernel
     // or the context while services run.
     unsafe {
-        if let Some(bytes) = arch::collect(from) {
+        let bytes = arch::collect(from);
+        if bytes <= MESSAGE_BYTES as u64 {
             let kernel = &mut *KERNEL.load(Ordering::Relaxed);
             let thread = (*from).thread();
             if let Some(handover) = kernel.hand_over_call(thread, handle, timeout, bytes) {
@@ -64,7 +67,8 @@ pub unsafe extern "C" fn call(handle: u64, timeout: u64, from: *mut Context) {
 pub unsafe extern "C" fn answer(reply: u64, mailbox: u64, timeout: u64, from: *mut Context) {
     // SAFETY: as above.
     unsafe {
-        if let Some(bytes) = arch::collect(from) {
+        let bytes = arch::collect(from);
+        if bytes <= MESSAGE_BYTES as u64 {
             let kernel = &mut *KERNEL.load(Ordering::Relaxed);
             let thread = (*from).thread();
             if let Some(handover) = kernel.hand_over_answer(thread, reply, mailbox, timeout, bytes)
@@ -73,6 +77,56 @@ pub unsafe extern "C" fn answer(reply: u64, mailbox: u64, timeout: u64, from: *m
             }
         }
         (*from).set_words([reply, mailbox, timeout, 0]);
+    }
+}
+
+/// Tries a call or an answer that [`call`] or [`answer`] did not do: one with capabilities, which go by way
+/// of the threads' frames while all else goes in registers. Its words are in the context. Comes back, with
+/// the call's number, only if the loop has to go on.
+///
+/// # Safety
+/// As for [`call`], which has come back just now; `from` is the context of who left.
+pub unsafe extern "C" fn with_grants(from: *mut Context, number: u32) -> u32 {
+    // SAFETY: as for `call`; where a message had no place its receiver has left, and made no call.
+    unsafe {
+        if !(*from).is_undelivered() {
+            try_with_grants(from, number);
+        }
+    }
+    number
+}
+
+/// # Safety
+/// As for [`with_grants`]; the thread of `from` has made this call.
+unsafe fn try_with_grants(from: *mut Context, number: u32) {
+    // SAFETY: as for `call`.
+    unsafe {
+        let size = arch::collect(from);
+        let bytes = size & u64::from(u16::MAX);
+        let Ok(count @ 1..) = u16::try_from(size >> 16) else { return };
+        let kernel = &mut *KERNEL.load(Ordering::Relaxed);
+        let thread = (*from).thread();
+        let message = &mut kernel.frame_mut(thread).message;
+        message.grant_count = count;
+        if message::read_grants(message, (*from).message()).is_err() {
+            return;
+        }
+        let [first, second, third, _] = (*from).words();
+        let handover = if number == Number::Call as u32 {
+            kernel.hand_over_call_with_grants(thread, first, second, bytes)
+        } else {
+            kernel.hand_over_answer_with_grants(thread, first, second, third, bytes)
+        };
+        let Some(handover) = handover else { return };
+        let message = &mut kernel.frame_mut(handover.receiver).message;
+        (message.rights, message.length) = (handover.rights, bytes as u16);
+        let to: *mut Context = core::ptr::with_exposed_provenance_mut(handover.name as usize);
+        if arch::deliver(from, to, bytes, &handover)
+            && message::write_grants(message, (*to).message()).is_ok()
+        {
+            arch::resume(to)
+        }
+        arch::leave_undelivered(to);
     }
 }
 

@@ -26,6 +26,8 @@ const SEL4: [Peer; 2] = [
 #[derive(Clone, PartialEq, Debug)]
 pub struct Size {
     bytes: u64,
+    /// The capabilities that it carries besides.
+    capabilities: u64,
     call: Distribution,
     answer: Distribution,
 }
@@ -54,29 +56,33 @@ pub fn sizes(output: &[u8]) -> Result<Vec<Size>, BenchError> {
     let sizes = value.get("sizes").and_then(Value::as_array).ok_or_else(broken)?;
     let size = |value: &Value| {
         let distribution = |name: &str| Distribution::from_json(value.get(name)?, 1.0);
-        let bytes = value.get("bytes")?.as_u64()?;
-        Some(Size { bytes, call: distribution("call")?, answer: distribution("answer")? })
+        let number = |name: &str| value.get(name)?.as_u64();
+        let (bytes, capabilities) = (number("bytes")?, number("capabilities")?);
+        let (call, answer) = (distribution("call")?, distribution("answer")?);
+        Some(Size { bytes, capabilities, call, answer })
     };
     let sizes: Option<Vec<Size>> = sizes.iter().map(size).collect();
     sizes.filter(|sizes| !sizes.is_empty()).ok_or_else(broken)
 }
 
-fn peer(bytes: u64) -> Option<&'static Peer> {
-    SEL4.iter().find(|peer| peer.bytes == bytes)
+/// What stands beside a size: sel4bench measures no message with capabilities.
+fn peer(Size { bytes, capabilities, .. }: &Size) -> Option<&'static Peer> {
+    SEL4.iter().find(|peer| peer.bytes == *bytes && *capabilities == 0)
 }
 
 impl Measured {
     /// Each size, and the same in a unikernel.
     fn rows(&self) -> impl Iterator<Item = (&Size, Option<&Size>)> {
-        let same = |bytes| self.unikernel.iter().find(|other| other.bytes == bytes);
-        self.isolated.iter().map(move |size| (size, same(size.bytes)))
+        let key = |size: &Size| (size.bytes, size.capabilities);
+        let same = move |size| self.unikernel.iter().find(|other| key(other) == key(size));
+        self.isolated.iter().map(move |size| (size, same(size)))
     }
 }
 
 /// As a JSON array.
 pub fn json(measured: &Measured) -> Value {
-    let peer = |bytes| {
-        let Peer { words, call, answer, .. } = peer(bytes)?;
+    let peer = |size: &Size| {
+        let Peer { words, call, answer, .. } = peer(size)?;
         Some(json!({ "message": words, "call": call, "answer": answer }))
     };
     let both =
@@ -84,10 +90,11 @@ pub fn json(measured: &Measured) -> Value {
     let row = |(size, unikernel): (&Size, Option<&Size>)| {
         json!({
             "bytes": size.bytes,
+            "capabilities": size.capabilities,
             "call": size.call.json(),
             "answer": size.answer.json(),
             "unikernel": unikernel.map(both),
-            "sel4": peer(size.bytes),
+            "sel4": peer(size),
         })
     };
     measured.rows().map(row).collect()
@@ -97,6 +104,7 @@ pub fn json(measured: &Measured) -> Value {
 pub fn table(measured: &Measured) -> String {
     let mut table = Table::new([
         ("bytes", Align::Right),
+        ("capabilities", Align::Right),
         ("call p50", Align::Right),
         ("p99", Align::Right),
         ("answer p50", Align::Right),
@@ -107,7 +115,8 @@ pub fn table(measured: &Measured) -> String {
         ("call", Align::Right),
         ("answer", Align::Right),
     ]);
-    for (Size { bytes, call, answer }, unikernel) in measured.rows() {
+    for (size, unikernel) in measured.rows() {
+        let Size { bytes, capabilities, call, answer } = size;
         let [direct, back] = match unikernel {
             Some(Size { call, answer, .. }) => {
                 [call, answer].map(|count| format!("{:.0}", count.p50))
@@ -116,14 +125,13 @@ pub fn table(measured: &Measured) -> String {
         };
         let [call, call_most] = [call.p50, call.p99].map(|count| format!("{count:.0}"));
         let [answer, answer_most] = [answer.p50, answer.p99].map(|count| format!("{count:.0}"));
-        let (words, peer_call, peer_answer) = match peer(*bytes) {
+        let (words, peer_call, peer_answer) = match peer(size) {
             Some(peer) => (peer.words.into(), peer.call.to_string(), peer.answer.to_string()),
             None => ("–".into(), "–".into(), "–".into()),
         };
-        let ours = [bytes.to_string(), call, call_most, answer, answer_most];
-        let [bytes, call, call_most, answer, answer_most] = ours;
         table.push([
-            bytes,
+            bytes.to_string(),
+            capabilities.to_string(),
             call,
             call_most,
             answer,
@@ -144,8 +152,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_stand_beside_their_peers() {
-        let output = br#"{"sizes":[{"bytes":0,"call":{"min":1,"p50":2,"p99":3},
-            "answer":{"min":4,"p50":5,"p99":6}},{"bytes":8,"call":{"min":1,"p50":7,"p99":3},
+        let output = br#"{"sizes":[{"bytes":0,"capabilities":0,"call":{"min":1,"p50":2,"p99":3},
+            "answer":{"min":4,"p50":5,"p99":6}},{"bytes":0,"capabilities":4,
+            "call":{"min":1,"p50":7,"p99":3},
             "answer":{"min":4,"p50":5,"p99":6}}]}"#;
         let isolated = sizes(output).unwrap();
         let [first, second] = &isolated[..] else { panic!("{isolated:?}") };

@@ -14,7 +14,7 @@
 //! | as it learned that: rights, standing, and kind, which the rights imply | a right that it does not have, a tombstone | `rights_are_checked_on_the_short_way_too`, `only_a_mailbox_receives_on_the_short_way`, `lockstep` |
 //! | as it learned that: no budget | its time has to be counted | `whose_time_is_counted_does_not_hand_over` |
 //! | no timeout | it would have to be set | `lockstep` |
-//! | the message is plain ([`is_plain`]) | capabilities change hands one by one; a length that is never right is a fault | `plain_messages_have_no_capabilities_and_no_more_bytes_than_there_can_be` |
+//! | the message is plain ([`is_plain`]), or its capabilities need nothing of the machine (`grants`) | capabilities change hands one by one; a length that is never right is a fault | `plain_messages_have_no_capabilities_and_no_more_bytes_than_there_can_be` |
 //! | a server waits | or else the call waits. A mailbox that is not open has no receivers: `invariants` | `lockstep` |
 //! | the server has a free slot | for the reply capability | `lockstep` |
 //! | who goes on has no deadline and no budget (`Thread::yields_to`) | one would have to be cancelled, the other looked at | `a_server_without_budget_left_is_not_handed_over_to`, `lockstep` |
@@ -24,6 +24,8 @@
 //! | the server's mailbox is open and empty, and has no signal | or else there is something to receive | `a_server_with_bits_of_its_signal_set_does_not_wait`, `lockstep` |
 //!
 //! Source: the fast paths of L4 kernels (Liedtke, "Improving IPC by kernel design", SOSP 1993).
+
+mod grants;
 
 use crate::object::{Activity, Thread, Way};
 use crate::{Kernel, Machine, ThreadIndex};
@@ -186,11 +188,16 @@ impl<M: Machine> Kernel<M> {
             let [first, second, third, _] = frame.arguments;
             let (number, Message { length, grant_count, .. }) = (frame.number, frame.message);
             let bytes = u64::from(length);
-            let handover = match Number::from_number(number) {
-                _ if !is_plain(length, grant_count) => None,
-                Some(Number::Call) => self.hand_over_call(thread, first, second, bytes),
-                Some(Number::ReplyReceive) => {
+            let handover = match (Number::from_number(number), is_plain(length, grant_count)) {
+                (Some(Number::Call), true) => self.hand_over_call(thread, first, second, bytes),
+                (Some(Number::Call), false) => {
+                    self.hand_over_call_with_grants(thread, first, second, bytes)
+                }
+                (Some(Number::ReplyReceive), true) => {
                     self.hand_over_answer(thread, first, second, third, bytes)
+                }
+                (Some(Number::ReplyReceive), false) => {
+                    self.hand_over_answer_with_grants(thread, first, second, third, bytes)
                 }
                 _ => None,
             };
@@ -263,9 +270,8 @@ impl<M: Machine> Kernel<M> {
         bytes: u64,
     ) -> Option<Handover> {
         self.learn(thread, handle, Rights::CALL)?;
-        let mut short = self.short();
-        let commit = short.plan_call(u32::from(thread.0), handle, timeout)?;
-        short.commit_call(commit, bytes)
+        let commit = self.planned_call(u32::from(thread.0), handle, timeout)?;
+        self.committed_call(commit, bytes)
     }
 
     #[cold]
@@ -279,9 +285,38 @@ impl<M: Machine> Kernel<M> {
         bytes: u64,
     ) -> Option<Handover> {
         self.learn(thread, mailbox, Rights::RECEIVE)?;
-        let mut short = self.short();
-        let commit = short.plan_answer(u32::from(thread.0), reply, mailbox, timeout)?;
-        short.commit_answer(commit, bytes)
+        let commit = self.planned_answer(u32::from(thread.0), reply, mailbox, timeout)?;
+        self.committed_answer(commit, bytes)
+    }
+
+    /// [`Short::plan_call`], where an instruction more is no matter: one copy of it for all of these.
+    #[inline(never)]
+    fn planned_call(&mut self, sender: u32, handle: u64, timeout: u64) -> Option<Commit> {
+        self.short().plan_call(sender, handle, timeout)
+    }
+
+    /// [`Short::plan_answer`], in the same way.
+    #[inline(never)]
+    fn planned_answer(
+        &mut self,
+        sender: u32,
+        reply: u64,
+        handle: u64,
+        timeout: u64,
+    ) -> Option<Commit> {
+        self.short().plan_answer(sender, reply, handle, timeout)
+    }
+
+    /// [`Short::commit_call`], in the same way.
+    #[inline(never)]
+    fn committed_call(&mut self, commit: Commit, bytes: u64) -> Option<Handover> {
+        self.short().commit_call(commit, bytes)
+    }
+
+    /// [`Short::commit_answer`], in the same way.
+    #[inline(never)]
+    fn committed_answer(&mut self, commit: Commit, bytes: u64) -> Option<Handover> {
+        self.short().commit_answer(commit, bytes)
     }
 
     /// Has a dispatched thread know the way that it calls or receives through `handle`; `None` if it

@@ -20,8 +20,8 @@ pub(crate) enum Origins {
 }
 
 impl<M: Machine> Kernel<M> {
-    /// Checks the first `count` grants of the caller's message; returns how many are loans.
-    /// `consumed` is a handle that the call itself uses up.
+    /// Checks the first `count` grants of the caller's message; returns for how many of them the machine
+    /// will have something to do. `consumed` is a handle that the call itself uses up.
     pub(crate) fn check_grants(
         &mut self,
         thread: u32,
@@ -29,7 +29,7 @@ impl<M: Machine> Kernel<M> {
         loans: bool,
         consumed: u64,
     ) -> Result<u32, Stop> {
-        let mut lent = 0;
+        let (mut lent, mut unmapped) = (0, 0);
         for number in 0..count {
             let grants = &self.thread(thread).frame.message.grants;
             let grant = grants[number];
@@ -46,17 +46,21 @@ impl<M: Machine> Kernel<M> {
                     self.check_loan(thread, grant)?;
                     lent += 1;
                 }
-                Some(mode @ (Mode::Move | Mode::Copy)) => self.check_grant(thread, grant, mode)?,
+                Some(mode @ (Mode::Move | Mode::Copy)) => {
+                    let mapped = self.check_grant(thread, grant, mode)?;
+                    unmapped += u32::from(mapped && mode == Mode::Move);
+                }
                 _ => return bad_argument(u64::from(grant.mode)),
             }
         }
         if lent > self.lineages_left(self.space_of(thread), lent) {
             return Err(Error::QuotaExceeded.into());
         }
-        Ok(lent)
+        Ok(lent + unmapped)
     }
 
-    fn check_grant(&mut self, thread: u32, grant: Grant, mode: Mode) -> Result<(), Stop> {
+    /// Whether something is mapped through what is granted.
+    fn check_grant(&mut self, thread: u32, grant: Grant, mode: Mode) -> Result<bool, Stop> {
         let entry = self.entry(thread, grant.handle.0)?;
         let rights = grant_rights(self.capabilities.get(entry).kind, grant.rights)?;
         let needed = match mode {
@@ -64,10 +68,11 @@ impl<M: Machine> Kernel<M> {
             _ => Rights::TRANSFER,
         };
         self.usable(entry, needed | rights)?;
-        if self.capabilities.get(entry).mapping.loan {
+        let mapping = self.capabilities.get(entry).mapping;
+        if mapping.loan {
             return Err(Error::Denied.into());
         }
-        Ok(())
+        Ok(mapping != Mapping::NONE)
     }
 
     fn check_loan(&mut self, thread: u32, grant: Grant) -> Result<(), Stop> {

@@ -10,7 +10,7 @@ use phi_ipc::{MAILBOX_CAPACITY, Mailbox, MailboxState, copy};
 use phi_mem::NONE;
 
 /// Handle that no grant can name, for calls that use up none.
-const NOTHING_CONSUMED: u64 = 0;
+pub(crate) const NOTHING_CONSUMED: u64 = 0;
 
 impl<M: Machine> Kernel<M> {
     pub(crate) fn mailbox_create(&mut self, thread: u32, capacity: u64) -> Answer {

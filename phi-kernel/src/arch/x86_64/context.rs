@@ -131,8 +131,18 @@ impl Context {
 
     /// The call by which it left, by its number.
     pub(super) fn call(&self, number: u32) -> Call {
+        Call { number, arguments: self.words() }
+    }
+
+    /// Whether it left since what its call gives has no place.
+    pub fn is_undelivered(&self) -> bool {
+        self.undelivered
+    }
+
+    /// The words of the call by which it left.
+    pub fn words(&self) -> [u64; 4] {
         let Registers { rdi, rsi, rdx, r10, .. } = self.registers;
-        Call { number, arguments: [rdi, rsi, rdx, r10] }
+        [rdi, rsi, rdx, r10]
     }
 
     /// Sets the words of the call by which it left.

@@ -40,12 +40,12 @@ const _: () =
 
 /// Reads the message of the thread of `from` into registers: its bytes into the first four vector
 /// registers and its label into the fifth, where they stay until [`deliver`]. Gives the number of its
-/// bytes; `None` if it is not plain, or the service may not read it.
+/// bytes and, above the 16 bits of that, of its capabilities; all ones if the service may not read it.
 ///
 /// # Safety
 /// The thread is in a call, and its address space is active.
 #[inline(always)]
-pub unsafe fn collect(from: *const Context) -> Option<u64> {
+pub unsafe fn collect(from: *const Context) -> u64 {
     let bytes: u64;
     // SAFETY: only memory of the service is read; a page fault there ends in the recovery. The kernel
     // uses no vector registers, and the service has given them up.
@@ -87,7 +87,7 @@ pub unsafe fn collect(from: *const Context) -> Option<u64> {
             options(nostack, readonly),
         );
     }
-    (bytes <= MESSAGE_BYTES as u64).then_some(bytes)
+    bytes
 }
 
 /// Delivers the message that [`collect`] has read in the address space of the thread of `from` to the

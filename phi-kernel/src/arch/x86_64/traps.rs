@@ -131,13 +131,16 @@ call_entry:
     // The short way comes back only if it has done nothing, and then the words are in the context.
     lea rdx, [r9 - {size}]
     call {short_call}
-    mov eax, {call}
-    jmp 4f
+    mov esi, {call}
+    jmp 6f
 2:  cmp eax, {answer}
     jne 3f
     lea rcx, [r9 - {size}]
     call {short_answer}
-    mov eax, {answer}
+    mov esi, {answer}
+6:  mov rdi, [rip + {task_state} + {task_stack}]
+    sub rdi, {size}
+    call {short_with_grants}
     jmp 4f
 3:  mov [r9 - {size} + {rdi}], rdi
     mov [r9 - {size} + {rsi}], rsi
@@ -235,6 +238,7 @@ trap_stubs:
     answer = const Number::ReplyReceive as u32,
     short_call = sym crate::short::call,
     short_answer = sym crate::short::answer,
+    short_with_grants = sym crate::short::with_grants,
     rip = const offset_of!(Registers, rip),
     cs = const offset_of!(Registers, cs),
     vector_field = const offset_of!(Registers, vector),

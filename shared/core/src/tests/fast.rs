@@ -6,7 +6,10 @@ use super::random::{AfterCall, Driver};
 use super::system::{End, System};
 use crate::object::{Activity, Thread};
 use crate::{DomainIndex, Frame, Kernel, ThreadIndex, is_plain};
-use phi_abi::{Error, FOREVER, Kind, Number, PRIORITIES, Rights};
+use phi_abi::layout::PAGE;
+use phi_abi::{
+    Error, FOREVER, Grant, Handle, Kind, MESSAGE_GRANTS, Message, Number, PRIORITIES, Rights,
+};
 use phi_manifest::plan::BudgetPlan;
 use std::format;
 use std::string::String;
@@ -15,19 +18,27 @@ use std::vec::Vec;
 /// Whether there is a plan for the call in a thread's frame.
 pub(crate) fn goes_short(kernel: &mut Kernel<FakeMachine>, thread: ThreadIndex) -> bool {
     let Frame { number, arguments: [first, second, third, _], message, .. } = *kernel.frame(thread);
-    let index = u32::from(thread.0);
-    is_plain(message.length, message.grant_count)
-        && match Number::from_number(number) {
-            Some(Number::Call) => {
-                kernel.learn(thread, first, Rights::CALL);
-                kernel.short().plan_call(index, first, second).is_some()
+    let (index, bytes) = (u32::from(thread.0), u64::from(message.length));
+    let plain = is_plain(message.length, message.grant_count);
+    match Number::from_number(number) {
+        Some(Number::Call) => {
+            kernel.learn(thread, first, Rights::CALL);
+            match plain {
+                true => kernel.short().plan_call(index, first, second).is_some(),
+                false => kernel.plan_call_with_grants(index, first, second, bytes).is_some(),
             }
-            Some(Number::ReplyReceive) => {
-                kernel.learn(thread, second, Rights::RECEIVE);
-                kernel.short().plan_answer(index, first, second, third).is_some()
-            }
-            _ => false,
         }
+        Some(Number::ReplyReceive) => {
+            kernel.learn(thread, second, Rights::RECEIVE);
+            match plain {
+                true => kernel.short().plan_answer(index, first, second, third).is_some(),
+                false => {
+                    kernel.plan_answer_with_grants(index, [first, second, third], bytes).is_some()
+                }
+            }
+        }
+        _ => false,
+    }
 }
 
 /// Everything that a message's way changes.
@@ -73,8 +84,8 @@ fn state(kernel: &Kernel<FakeMachine>) -> Vec<String> {
 
 #[test]
 fn the_short_way_does_what_the_general_one_does() {
-    let mut short = 0;
-    for seed in 500..510 {
+    let (mut short, mut with_grants) = (0, 0);
+    for seed in 500..525 {
         let mut general = Driver::with(seed, AfterCall::Dispatch);
         let mut fast = Driver::with(seed, AfterCall::Dispatched);
         for step in 0..1_200 {
@@ -86,8 +97,10 @@ fn the_short_way_does_what_the_general_one_does() {
             }
         }
         short += fast.short;
+        with_grants += fast.short_with_grants;
     }
-    assert!(short > 200, "the short way was taken only {short} times");
+    assert!(short > 400, "the short way was taken only {short} times");
+    assert!(with_grants > 80, "the short way was taken only {with_grants} times with capabilities");
 }
 
 #[test]
@@ -257,4 +270,95 @@ fn rights_are_checked_on_the_short_way_too() {
         let expected = if allowed { End::Blocked } else { End::Error(Error::Denied) };
         assert_eq!(system.end(client), expected, "{rights:?}");
     }
+}
+
+/// A server that waits, its client, and the frame of a call with these capabilities.
+fn calling(system: &mut System, grants: &[Grant]) -> (ThreadIndex, ThreadIndex) {
+    let (server, client) = (system.first(1), system.first(2));
+    let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+    assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+    let arguments = [address, FOREVER, 0, 0];
+    let mut frame = Frame { number: Number::Call as u32, arguments, ..Frame::EMPTY };
+    grants.iter().for_each(|grant| assert!(frame.message.push(*grant)));
+    *system.kernel.frame_mut(client) = frame;
+    (server, client)
+}
+
+#[test]
+fn capabilities_go_the_short_way_and_come_back_on_it() {
+    let mut system = System::of(3);
+    let (client, serve) = (system.first(2), system.handle(1, "serve"));
+    let kept = Handle(system.value(client, Number::SignalCreate, &[]));
+    let given = Handle(system.value(client, Number::RegionCreate, &[1, 0]));
+    let grants = [
+        Grant::copy(kept, Rights::NOTIFY | Rights::TRANSFER),
+        Grant::transfer(given, Rights::READ),
+    ];
+    let (server, _) = calling(&mut system, &grants);
+    assert!(goes_short(&mut system.kernel, client));
+    assert_eq!(system.kernel.system_call_then_dispatch(client), Some(server));
+    let Message { reply, grants: [signal, region, ..], grant_count, .. } = system.message(server);
+    assert_eq!((grant_count, signal.rights), (2, (Rights::NOTIFY | Rights::TRANSFER).bits()));
+    assert_eq!((region.rights, region.length), (Rights::READ.bits(), PAGE));
+    let arguments = [reply.0, serve, FOREVER, 0];
+    let mut frame = Frame { number: Number::ReplyReceive as u32, arguments, ..Frame::EMPTY };
+    assert!(frame.message.push(Grant::transfer(signal.handle, Rights::NOTIFY)));
+    *system.kernel.frame_mut(server) = frame;
+    assert!(goes_short(&mut system.kernel, server));
+    assert_eq!(system.kernel.system_call_then_dispatch(server), Some(client));
+    let back = system.message(client).grants[0];
+    assert_eq!(back.rights, Rights::NOTIFY.bits());
+    let space = |thread: ThreadIndex| system.kernel.space_of(u32::from(thread.0));
+    let held = |thread, handle| system.kernel.capabilities.find(space(thread), handle).is_some();
+    assert!(held(client, kept) && held(client, back.handle) && held(server, region.handle));
+    assert!(!held(client, given) && !held(server, signal.handle));
+}
+
+#[test]
+fn no_more_capabilities_go_than_there_can_be() {
+    let mut system = System::of(3);
+    let signal = Handle(system.value(system.first(2), Number::SignalCreate, &[]));
+    let grants = [Grant::copy(signal, Rights::NOTIFY); MESSAGE_GRANTS];
+    let (_, client) = calling(&mut system, &grants);
+    for (grant_count, length, goes) in [(4, 64, true), (5, 64, false), (4, 65, false)] {
+        let message = &mut system.kernel.frame_mut(client).message;
+        (message.grant_count, message.length) = (grant_count, length);
+        assert_eq!(goes_short(&mut system.kernel, client), goes, "{grant_count} {length}");
+    }
+}
+
+#[test]
+fn what_is_mapped_moves_on_the_general_way() {
+    let mut system = System::of(3);
+    let client = system.first(2);
+    let region = system.value(client, Number::RegionCreate, &[1, 0]);
+    let read = Rights::READ;
+    let (server, _) = calling(&mut system, &[Grant::transfer(Handle(region), read)]);
+    let frame = system.kernel.frame(client).clone();
+    assert!(goes_short(&mut system.kernel, client));
+    system.value(client, Number::RegionMap, &[region, u64::from(read.bits())]);
+    *system.kernel.frame_mut(client) = frame;
+    assert!(!goes_short(&mut system.kernel, client), "it would have to be unmapped");
+    let copy = Grant::copy(Handle(region), read);
+    system.kernel.frame_mut(client).message.grants[0] = copy;
+    assert!(goes_short(&mut system.kernel, client), "a copy is not mapped");
+    assert_eq!(system.kernel.system_call_then_dispatch(client), Some(server));
+}
+
+#[test]
+fn who_gives_its_mailbox_away_receives_nothing() {
+    let mut system = System::of(3);
+    let serve = system.handle(1, "serve");
+    let (server, client) = calling(&mut system, &[]);
+    assert_eq!(system.kernel.system_call_then_dispatch(client), Some(server));
+    let arguments = [system.message(server).reply.0, serve, FOREVER, 0];
+    let mut frame = Frame { number: Number::ReplyReceive as u32, arguments, ..Frame::EMPTY };
+    assert!(frame.message.push(Grant::transfer(Handle(serve), Rights::RECEIVE)));
+    *system.kernel.frame_mut(server) = frame;
+    assert!(!goes_short(&mut system.kernel, server));
+    system.kernel.system_call_then_dispatch(server);
+    system.settle();
+    assert_eq!(system.end(client), End::Value(0));
+    let activity = system.kernel.thread(u32::from(server.0)).activity;
+    assert!(!matches!(activity, Activity::Receiving(_)), "{activity:?}");
 }

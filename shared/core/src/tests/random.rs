@@ -106,8 +106,9 @@ pub(crate) struct Driver {
     /// Loans in calls that were made, of pages which were lent to their lender.
     lent_on: u64,
     after_call: AfterCall,
-    /// Calls that the short way takes.
+    /// Calls that the short way takes, and those of them that carry capabilities.
     pub(crate) short: u64,
+    pub(crate) short_with_grants: u64,
 }
 
 /// What a driver does after a call.
@@ -155,6 +156,7 @@ impl Driver {
             lent_on: 0,
             after_call: AfterCall::Any,
             short: 0,
+            short_with_grants: 0,
         }
     }
 
@@ -288,7 +290,8 @@ impl Driver {
         }
         if self.after_call != AfterCall::Any && !self.random.once_in(4) {
             // Mostly what is usual, which the short way is for.
-            frame.message.grant_count = 0;
+            let few = self.random.below(3) as u16;
+            frame.message.grant_count = frame.message.grant_count.min(few);
             match number {
                 Number::Call => frame.arguments[1] = FOREVER,
                 Number::ReplyReceive => frame.arguments[2] = FOREVER,
@@ -302,7 +305,10 @@ impl Driver {
         let lent_on = self.lent_on_in(thread, &frame.message);
         let index = ThreadIndex(thread as u16);
         *self.kernel.frame_mut(index) = frame;
-        self.short += u64::from(goes_short(&mut self.kernel, index));
+        let short = goes_short(&mut self.kernel, index);
+        self.short += u64::from(short);
+        let carries = self.kernel.frame(index).message.grant_count > 0;
+        self.short_with_grants += u64::from(short && carries);
         let next = match self.after_call {
             AfterCall::Dispatched => self.kernel.system_call_then_dispatch(index),
             after => {
