@@ -4,8 +4,9 @@ use super::{CLIENT, cases, mailbox, mapped, region, served, serving, signal, wor
 use crate::expect::{Step, equal, holds, is_fault};
 use crate::play::{PARTNER, Play, SUBJECT};
 use crate::stunt::Stunt;
+use core::mem::offset_of;
 use phi_abi::layout::{PAGE, STACK_OFFSET, STACK_SIZE, WINDOWS_BASE, window};
-use phi_abi::{DomainState, Error, FOREVER, FaultKind, Message, Number, Rights};
+use phi_abi::{DomainState, Error, FOREVER, FaultKind, Grant, Handle, Message, Number, Rights};
 
 /// Where the kernel's half of the addresses begins.
 const KERNEL_HALF: u64 = 0xFFFF_8000_0000_0000;
@@ -40,6 +41,7 @@ cases!("faults":
     messages_that_wait_for_memory_taken_away,
     calls_that_wait_for_memory_taken_away,
     calls_to_who_waits_from_mapped_memory_only,
+    capabilities_beyond_mapped_memory,
     messages_may_lie_anywhere,
     others_go_on,
 );
@@ -290,6 +292,27 @@ fn calls_to_who_waits_from_mapped_memory_only(play: &Play) -> Step {
         play.faults_at(SUBJECT, Number::Call, &[own, FOREVER], at)?;
     }
     Ok(())
+}
+
+fn capabilities_beyond_mapped_memory(play: &Play) -> Step {
+    let head = offset_of!(Message, grants) as u64;
+    // Who receives has a place for the message's head alone.
+    let second = play.thread(SUBJECT)?;
+    let own = mailbox(play, SUBJECT, 1)?;
+    let given = Grant::copy(Handle(signal(play, SUBJECT)?), Rights::NOTIFY);
+    let at = edge(play, head)?;
+    play.begin_at(second, Number::Receive, &[own, FOREVER], at)?;
+    play.draft_grants(SUBJECT, &[given])?;
+    play.begin_last(SUBJECT, Number::Call, &[own, FOREVER])?;
+    is_fault("receive", play.ended(SUBJECT)?, FaultKind::BadArgument, at)?;
+    // Who sends says that there is one behind it.
+    let second = play.thread(SUBJECT)?;
+    let own = mailbox(play, SUBJECT, 1)?;
+    let (_, address) = mapped(play, SUBJECT, PAGE)?;
+    play.begin_at(second, Number::Receive, &[own, FOREVER], address)?;
+    let at = edge(play, head)?;
+    play.write(SUBJECT, at + offset_of!(Message, rights) as u64, 1 << 48)?;
+    play.faults_at(SUBJECT, Number::Call, &[own, FOREVER], at)
 }
 
 fn messages_may_lie_anywhere(play: &Play) -> Step {
