@@ -118,6 +118,29 @@ fn gdb_stops_in_kernel_and_services_and_lets_them_go_on() {
 }
 
 #[test]
+fn an_error_of_the_hardware_ends_the_machine_whoever_runs() {
+    if !metal() {
+        return;
+    }
+    let waiting = Waiting::start(&[]);
+    // A service runs as the processor finds that bank 0 has an uncorrectable error, at an address.
+    let said = waiting.debug(&[
+        "hbreak phi_console::main",
+        "continue",
+        "delete",
+        "print $cs & 3",
+        "monitor mce 0 0 0xb600000000000134 0x5 0x7777000 0",
+        "detach",
+    ]);
+    assert!(said.contains("$1 = 3"), "no service runs: {said}");
+    let (status, _, log) = waiting.end();
+    assert_eq!(status, Some(70), "{log}");
+    let expected = "machine check: the hardware reports an error of its own: bank 0: status \
+                    0xb600000000000134, address 0x7777000; ";
+    assert!(log.contains(expected), "{log}");
+}
+
+#[test]
 fn a_bug_of_the_kernel_has_a_backtrace_and_a_dump() {
     if !metal() {
         return;

@@ -3,7 +3,7 @@
 use super::clock::{Clock, LOCAL_APIC};
 use super::devices::{Board, Inventory};
 use super::paging::{DIRECT_MAP, KERNEL_BASE, KernelSpace, direct};
-use super::{CALL_TABLE, call_page, direct_way, processor, traps};
+use super::{CALL_TABLE, call_page, direct_way, machine_check, processor, traps};
 use crate::memory::Ranges;
 use core::fmt;
 use core::ops::Range;
@@ -238,6 +238,8 @@ pub unsafe fn set_up(
     unsafe { space.activate() };
     // SAFETY: this is called once, and interrupts are off.
     unsafe { traps::set_up() };
+    // SAFETY: exceptions have their handlers now.
+    unsafe { machine_check::set_up() };
     let clock = Clock::new(boot.time).map_err(|missing| SetupError::Clock(missing.0))?;
     // The image is no part of the memory that is mapped as such.
     let mut memory = boot.memory.clone();

@@ -12,6 +12,7 @@ mod entry;
 mod exit;
 mod extended_state;
 mod handover;
+mod machine_check;
 mod paging;
 mod processor;
 mod request;

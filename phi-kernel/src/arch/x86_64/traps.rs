@@ -13,7 +13,7 @@ use super::descriptors::{
     USER_CODE, USER_DATA,
 };
 use super::direct_way::{self, return_to_service};
-use super::{CalleeState, Serial, clock, handover, request, user_copy};
+use super::{CalleeState, Serial, clock, handover, machine_check, request, user_copy};
 use crate::panic::end_after_bug;
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
@@ -490,11 +490,19 @@ fn recovery(instruction: u64) -> Option<u64> {
 /// Ends the machine at an exception that only a bug of the kernel, or broken hardware, explains.
 fn broken(registers: &Registers) -> ! {
     let Registers { vector, error, rip, rsp, rdi, .. } = *registers;
+    if vector == MACHINE_CHECK {
+        // The machine ends whether this is seen or not.
+        let _ = writeln!(
+            Serial::log(),
+            "\nphi-kernel: machine check: the hardware reports an error of its own: {}at {rip:#x}",
+            machine_check::Report
+        );
+        end_after_bug(&CalleeState::of(registers))
+    }
     let what = match vector {
         DOUBLE_FAULT => "double fault (the kernel's stack may be used up)",
         PROTECTION_FAULT => "general protection fault",
         PAGE_FAULT => "page fault",
-        MACHINE_CHECK => "machine check",
         _ => "exception",
     };
     // The machine ends either way.
