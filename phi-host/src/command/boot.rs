@@ -1,11 +1,13 @@
 //! `phi-host boot`.
 
 use super::SourceArguments;
-use super::session::{Machine, Style, without_host_drivers};
+use super::session::{Machine, Style, device_failure, without_host_drivers};
 use crate::failure::{Failure, Kind};
-use crate::linux::disk::DiskFile;
+use crate::linux::device;
+use crate::linux::disk::{self as host_disk, DiskFile};
+use crate::linux::nic::Interface;
 use crate::symbols::Symbols;
-use crate::{disk, linux, qemu};
+use crate::{disk, qemu};
 use phi_manifest::bundle::Bundle;
 use std::fs::File;
 use std::io::{self, Write};
@@ -38,6 +40,9 @@ pub struct Boot {
     /// The file for a disk of the manifest; with `,ro` it is only read
     #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
     disks: Vec<DiskFile>,
+    /// The TAP interface for a network card of the manifest
+    #[arg(long = "nic", value_name = "NAME=INTERFACE")]
+    nics: Vec<Interface>,
     /// A further device, in QEMU's words, as `edu` or `virtio-rng-pci`
     #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<String>,
@@ -77,6 +82,7 @@ impl Boot {
         let bundle = loaded.bundle()?;
         without_host_drivers(&bundle)?;
         self.check_disks(&bundle)?;
+        self.check_nics(&bundle)?;
         let project = loaded.project()?;
         let kernel = qemu::kernel(&project)?;
         let loader = self.uefi.then(|| qemu::loader(&project)).transpose()?;
@@ -89,6 +95,7 @@ impl Boot {
         qemu::Options {
             memory: self.memory,
             disks: self.disks.clone(),
+            nics: self.nics.clone(),
             devices: self.devices.clone(),
             no_iommu: self.no_iommu,
             count_instructions: self.count_instructions,
@@ -100,10 +107,7 @@ impl Boot {
 
     /// Each disk of the system has a file that the emulator will be able to open, and a name that fits.
     fn check_disks(&self, bundle: &Bundle<'_>) -> Result<(), Failure> {
-        let failure = |error: &linux::disk::DiskError| {
-            Failure::new(error.kind(), error.to_string()).help(error.help())
-        };
-        linux::disk::assign(bundle.plan(), &self.disks).map_err(|error| failure(&error))?;
+        device::assign(bundle.plan(), &self.disks).map_err(|error| device_failure(&error))?;
         for disk in &self.disks {
             if disk.name.len() > DISK_NAME {
                 let what =
@@ -111,13 +115,20 @@ impl Boot {
                 return Err(Failure::new(Kind::Mistake, what)
                     .help("virtio disks have short names: choose another one in the manifest"));
             }
-            File::options().read(true).write(!disk.read_only).open(&disk.file).map_err(
-                |error| {
-                    failure(&linux::disk::DiskError::Unusable(disk.file.clone(), error.to_string()))
-                },
-            )?;
+            File::options()
+                .read(true)
+                .write(!disk.read_only)
+                .open(&disk.file)
+                .map_err(|error| device_failure(&host_disk::unusable(&disk.file, error)))?;
         }
         Ok(())
+    }
+
+    /// Each network card of the system has a TAP interface.
+    fn check_nics(&self, bundle: &Bundle<'_>) -> Result<(), Failure> {
+        let assigned = device::assign(bundle.plan(), &self.nics).map(drop);
+        let checked = assigned.and_then(|()| self.nics.iter().try_for_each(Interface::check));
+        checked.map_err(|error| device_failure(&error))
     }
 
     fn boot_disk(&self, file: &File) -> Result<u8, Failure> {

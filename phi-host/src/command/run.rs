@@ -6,6 +6,7 @@ use crate::control::Place;
 use crate::failure::Failure;
 use crate::linux;
 use crate::linux::disk::DiskFile;
+use crate::linux::nic::Interface;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -18,6 +19,7 @@ Examples:
   phi-host run examples/wordcount --input text=README.md --record wordcount.recording
   phi-host run examples/wordcount --input text=README.md --edges
   phi-host run tests/disk --disk data=disk.img
+  phi-host run tests/nic --nic net=phi0
   phi-host run --mode threads wordcount.bundle";
 
 /// Run a system on Linux
@@ -29,6 +31,9 @@ pub struct Run {
     /// The file or block device for a disk of the manifest; with `,ro` it is only read
     #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
     disks: Vec<DiskFile>,
+    /// The TAP interface for a network card of the manifest
+    #[arg(long = "nic", value_name = "NAME=INTERFACE")]
+    nics: Vec<Interface>,
     /// Where the services run: in processes, but for a system whose manifest makes it a unikernel
     #[arg(long, value_enum)]
     mode: Option<Mode>,
@@ -69,6 +74,7 @@ impl Run {
             control: Some(self.place(&bundle.plan().name)),
             source: std::fs::canonicalize(&self.source.system).ok(),
             disks: self.disks.clone(),
+            nics: self.nics.clone(),
             ..linux::Options::new(self.mode.unwrap_or(shape).into())
         };
         let mut tracing = if self.edges { Tracing::begin(&options) } else { Tracing::Not };

@@ -3,6 +3,7 @@
 use super::print_json;
 use crate::ebpf::{Edges, Off, TraceOptions, Tracer};
 use crate::failure::{Failure, Kind};
+use crate::linux::device::DeviceError;
 use crate::linux::{self, LinuxError, Watcher};
 use crate::qemu;
 use crate::statistics::MachineReport;
@@ -202,8 +203,13 @@ pub fn without_host_drivers(bundle: &Bundle<'_>) -> Result<(), Failure> {
         let what = format!("`{}` is a driver of the Linux machine alone", driver.name);
         Err(Failure::new(Kind::Mistake, what)
             .at(format!("service `{}`", service.name))
-            .help("run it on Linux: phi-host run SYSTEM --disk NAME=FILE"))
+            .help("run it on Linux: phi-host run SYSTEM"))
     })
+}
+
+/// Why a system's devices cannot be had.
+pub(super) fn device_failure(error: &DeviceError) -> Failure {
+    Failure::new(error.kind(), error.to_string()).help(error.help())
 }
 
 pub(super) fn linux_failure(error: &LinuxError) -> Failure {
@@ -216,7 +222,7 @@ pub(super) fn linux_failure(error: &LinuxError) -> Failure {
             "see the sysctls user.max_user_namespaces and kernel.unprivileged_userns_clone, or \
              give up namespaces: --isolation reduced",
         ),
-        LinuxError::Disk(error) => Failure::new(error.kind(), error.to_string()).help(error.help()),
+        LinuxError::Device(error) => device_failure(error),
         LinuxError::Boot(_) => Failure::new(Kind::Input, error.to_string())
             .help("the bundle asks for more than this machine gives; lower its quotas"),
         LinuxError::Stuck => Failure::new(Kind::Bug, error.to_string())

@@ -6,9 +6,8 @@
 //! doing: the supervisor checks what it must rely on ([`super::maps`]).
 
 use super::control::ControlArea;
+use super::device::{Driver, Held};
 use super::direct::Notices;
-use super::disk::driver::Driver;
-use super::disk::ring::Ring;
 use super::fault::Handlers;
 use super::filter::{self, ThreadFilter};
 use super::host_stacks::HostStacks;
@@ -115,15 +114,15 @@ fn load(
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(Errno::EBADF);
     let (control, doorbell, bundle, notices) = (next()?, next()?, next()?, next()?);
-    let mut ring = None;
+    let mut held = None;
     let control = ControlArea::open(control, threads as usize).map_err(errno)?;
     let notices = Notices::open(notices).map_err(errno)?;
     for command in commands {
         let (address, length, access, source) = match command {
             Command::Map { address, length, access, source } => (address, length, access, source),
-            Command::Drive(parameters) => {
+            Command::Drive(assignment) => {
                 let file = descriptors.next().ok_or(Errno::EBADF)?;
-                ring = Some(Ring::new(file.as_fd(), parameters).map_err(errno)?);
+                held = Some(Held::new(assignment, file).map_err(errno)?);
                 continue;
             }
             _ => return Err(Errno::EPROTO),
@@ -134,13 +133,13 @@ fn load(
         map(bundle.as_fd(), address, length, access, &source, || Err(Errno::EBADF))?;
     }
     drop(bundle);
-    let limits = Limits::new(threads, ring.as_ref());
-    let drives = ring.as_ref().map(Ring::descriptors);
+    let limits = Limits::new(threads, held.as_ref());
+    let drives = held.as_ref().map(Held::descriptors);
     let filter = ThreadFilter::new(doorbell.as_raw_fd(), drives).map_err(errno)?;
     // Asks Linux for the processors, while it still may.
     let mut service = Service::new(domain, control, doorbell, guard..stack, notices);
-    if let Some(ring) = ring {
-        service.driver = Some(Arc::new(Driver::new(ring)));
+    if let Some(held) = held {
+        service.driver = Some(Arc::new(Driver::from(held)));
         // A driver takes from its heap while it may not ask Linux for more of it.
         drop(std::hint::black_box(Vec::<u8>::with_capacity(DRIVER_HEAP)));
         memory += DRIVER_HEAP as u64;

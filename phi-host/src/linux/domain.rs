@@ -2,9 +2,8 @@
 
 use super::agent;
 use super::control::{self, ControlArea, Tally};
+use super::device::{Assignment, Device};
 use super::direct::{self, Notices, Opened, Side};
-use super::disk::Disk;
-use super::disk::ring::Ring;
 use super::events::Start;
 use super::host_thread::{self, Begin, Service};
 use super::launch::Launcher;
@@ -60,7 +59,7 @@ pub enum Home {
 
 impl Domain {
     /// Makes the domain of `plan` with its memory and an image that lies in `bundle`, in a process that
-    /// `launcher` starts or, without one, in this process. A driver gets its `disk`, and needs a process.
+    /// `launcher` starts or, without one, in this process. A driver gets its `device`, and needs a process.
     ///
     /// # Errors
     /// What Linux says.
@@ -70,7 +69,7 @@ impl Domain {
         (image, bundle): (&ImagePlan, &OwnedFd),
         block: &StartBlock,
         launcher: Option<&Launcher>,
-        disk: Option<&Disk>,
+        device: Option<&Device>,
     ) -> io::Result<Domain> {
         let threads = (plan.quota.threads as usize).clamp(1, control::THREADS);
         let (area, memory) = ControlArea::create(threads)?;
@@ -89,17 +88,16 @@ impl Domain {
                     guard: guard.start,
                     stack,
                 }];
-                commands.extend(disk.map(|disk| Command::Drive(disk.parameters)));
+                let assignment = device.map(Device::assignment);
+                commands.extend(assignment.map(Command::Drive));
                 commands.extend(memory_of(plan, image, block));
-                let file = disk.map(Disk::hand_out).transpose()?;
+                let file = device.map(Device::hand_out).transpose()?;
                 let mut process = ServiceProcess::start(launcher, start.domain.0)?;
                 let doorbell = service.doorbell.as_fd();
                 let mut descriptors =
                     vec![memory.as_fd(), doorbell, bundle.as_fd(), reader.as_fd()];
-                if let Some(file) = &file {
-                    descriptors.push(file.as_fd());
-                    process.expect_more_descriptors(Ring::DESCRIPTORS);
-                }
+                descriptors.extend(file.as_ref().map(AsFd::as_fd));
+                process.expect_more_descriptors(assignment.map_or(0, Assignment::descriptors));
                 process.load(&commands, &descriptors)?;
                 Home::Process(process)
             }

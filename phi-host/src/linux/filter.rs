@@ -9,8 +9,10 @@
 //! and say in that page what a hostile image can do with it.
 
 use super::agent::SOCKET;
-use super::disk::ring::Descriptors;
+use super::device::Descriptors;
+use super::disk;
 use phi_abi::layout::{SERVICES, WINDOW_SIZE, WINDOWS_BASE};
+use phi_nic::FRAME;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Ge, Le, Lt, MaskedEq};
 use seccompiler::{
@@ -104,18 +106,27 @@ fn program(calls: Calls, other: SeccompAction, found: SeccompAction) -> io::Resu
 fn thread_calls(doorbell: RawFd, drives: Option<Descriptors>) -> Result<Calls, BackendError> {
     let mut calls = Calls::from(THREAD_CALLS.map(|call| (call, Vec::new())));
     let ring = [argument(0, Dword, Eq, doorbell as u64), argument(2, Qword, Eq, 8)];
-    let mut rings = vec![rule(ring)?];
-    if let Some(drives) = drives {
-        rings.push(rule([argument(0, Dword, Eq, drives.waker as u64), argument(2, Qword, Eq, 8)])?);
-        // Submitting and waiting, without a mask of signals or anything else in memory.
-        let enter = [
-            argument(0, Dword, Eq, drives.ring as u64),
-            argument(3, Dword, MaskedEq(!u64::from(GET_EVENTS)), 0),
-            argument(4, Qword, Eq, 0),
-        ];
-        calls.insert(libc::SYS_io_uring_enter, vec![rule(enter)?]);
+    let mut writes = vec![rule(ring)?];
+    match drives {
+        Some(Descriptors::Ring(disk::ring::Descriptors { ring, waker })) => {
+            writes.push(rule([argument(0, Dword, Eq, waker as u64), argument(2, Qword, Eq, 8)])?);
+            // Submitting and waiting, without a mask of signals or anything else in memory.
+            let enter = [
+                argument(0, Dword, Eq, ring as u64),
+                argument(3, Dword, MaskedEq(!u64::from(GET_EVENTS)), 0),
+                argument(4, Qword, Eq, 0),
+            ];
+            calls.insert(libc::SYS_io_uring_enter, vec![rule(enter)?]);
+        }
+        Some(Descriptors::Frames(frames)) => {
+            let one =
+                || [argument(0, Dword, Eq, frames as u64), argument(2, Qword, Le, FRAME as u64)];
+            writes.push(rule(one())?);
+            calls.insert(libc::SYS_read, vec![rule(one())?]);
+        }
+        None => {}
     }
-    calls.insert(libc::SYS_write, rings);
+    calls.insert(libc::SYS_write, writes);
     // Waiting and waking, and no more: no inheritance of priorities, no requeueing.
     let flags = (libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) as u32;
     let operations =
@@ -231,9 +242,10 @@ mod tests {
             Parameters { blocks: 8, block_size: 512, alignment: 1, depth: 1, read_only: false };
         let ring = Ring::new(file.as_fd(), parameters).unwrap();
         let other = Ring::new(file.as_fd(), parameters).unwrap().ring;
-        let drives = ring.descriptors();
-        let (own, other) = (drives.ring as u64, other.as_raw_fd() as u64);
-        let (file, waker) = (file.as_raw_fd() as u64, drives.waker as u64);
+        let disk::ring::Descriptors { ring: own, waker } = ring.descriptors();
+        let drives = Descriptors::Ring(ring.descriptors());
+        let (own, other) = (own as u64, other.as_raw_fd() as u64);
+        let (file, waker) = (file.as_raw_fd() as u64, waker as u64);
         let enter = libc::SYS_io_uring_enter;
         let get = u64::from(GET_EVENTS);
         for (number, arguments) in
@@ -257,6 +269,37 @@ mod tests {
             (libc::SYS_ftruncate, [file, 0, 0, 0, 0]),
             (libc::SYS_flock, [file, 8, 0, 0, 0]),
             (libc::SYS_mmap, [0, 4096, 3, 1, own]),
+        ] {
+            let WaitStatus::Signaled(_, Signal::SIGSYS, _) = ending(number, arguments, drives)
+            else {
+                panic!("{number} {arguments:?} is forbidden")
+            };
+        }
+    }
+
+    #[test]
+    fn a_driver_of_a_card_reads_and_writes_frames_and_no_more() {
+        let (frames, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let drives = Descriptors::Frames(frames.as_raw_fd());
+        let (own, other) = (frames.as_raw_fd() as u64, other.as_raw_fd() as u64);
+        frames.set_nonblocking(true).unwrap();
+        let most = FRAME as u64;
+        for number in [libc::SYS_read, libc::SYS_write] {
+            let WaitStatus::Exited(_, 7) = ending(number, [own, 0, most, 0, 0], drives) else {
+                panic!("{number} is allowed")
+            };
+            for arguments in [[other, 0, most, 0, 0], [own, 0, most + 1, 0, 0]] {
+                let WaitStatus::Signaled(_, Signal::SIGSYS, _) = ending(number, arguments, drives)
+                else {
+                    panic!("{number} {arguments:?} is forbidden")
+                };
+            }
+        }
+        for (number, arguments) in [
+            (libc::SYS_ioctl, [own, libc::TUNSETIFF, 0, 0, 0]),
+            (libc::SYS_pread64, [own, 0, 8, 0, 0]),
+            (libc::SYS_dup, [own, 0, 0, 0, 0]),
+            (libc::SYS_io_uring_enter, [own, 0, 0, 0, 0]),
         ] {
             let WaitStatus::Signaled(_, Signal::SIGSYS, _) = ending(number, arguments, drives)
             else {

@@ -5,8 +5,8 @@
 //! service's stack while a thread waits, and a thread that ends leaves without touching it again.
 
 use super::control::{self, ControlArea, ThreadPage};
+use super::device::{self, Driver};
 use super::direct::{DirectThread, Inbox, Notices, Surroundings};
-use super::disk::driver::{self, Driver};
 use super::probe;
 use super::stub;
 use nix::unistd::gettid;
@@ -246,7 +246,7 @@ pub fn run(service: Arc<Service>, begin: Begin, prepare: impl FnOnce()) {
         page.wait_while_held();
         probe::site!("thread_begin", thread.domain(), thread.slot(), 0, 0, 0, 0);
         let drives = begin.entry == 0 && thread.service.driver.is_some();
-        let entry = if drives { driver::entry as *const () as u64 } else { begin.entry };
+        let entry = if drives { device::entry as *const () as u64 } else { begin.entry };
         thread.set_in_service(true);
         // SAFETY: entry, stack and argument are those that ΦCore gave the thread; whatever the
         // service does there, it comes back through `leave`, with this frame as it was.

@@ -5,7 +5,7 @@
 //! under Landlock. The filter of system calls comes last, once the image is loaded
 //! ([`super::filter`]).
 
-use super::disk::ring::Ring;
+use super::device::Held;
 use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
@@ -99,17 +99,20 @@ pub fn confine(isolation: Isolation, socket: RawFd) -> io::Result<()> {
 pub struct Limits {
     /// Threads of the service.
     threads: u64,
-    /// Threads that Linux makes for the ring of a driver.
+    /// Threads that Linux makes for the device of a driver.
     workers: u64,
     /// Bytes to which a file may grow: none, but for a driver that its disk has already.
     file: u64,
 }
 
 impl Limits {
-    /// For a service with `threads`, and `ring` if it is a driver.
-    pub fn new(threads: u64, ring: Option<&Ring>) -> Limits {
-        let workers = if ring.is_some() { Ring::WORKERS } else { 0 };
-        Limits { threads, workers, file: ring.map_or(0, |ring| ring.parameters.bytes()) }
+    /// For a service with `threads`, and what it `holds` of a device if it is a driver.
+    pub fn new(threads: u64, holds: Option<&Held>) -> Limits {
+        Limits {
+            threads,
+            workers: holds.map_or(0, Held::workers),
+            file: holds.map_or(0, Held::file),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ pub use offers::ImageProblem;
 use offers::Offered;
 
 use super::control::{self, Tally};
-use super::disk::Disk;
+use super::device::Device;
 use super::domain::{Domain, Home};
 use super::events::{Events, Start};
 use super::launch::Launcher;
@@ -52,10 +52,10 @@ pub struct LinuxMachine<'a> {
     threads: Vec<Option<Thread>>,
     regions: Vec<Option<Region>>,
     space: SharedSpace,
-    /// Disks of the services that are drivers.
-    disks: Vec<Option<Disk>>,
-    /// A disk that does not end what its driver began: nobody's memory is its own any more.
-    disk_failure: Option<io::Error>,
+    /// Devices of the services that are drivers.
+    devices: Vec<Option<Device>>,
+    /// A device that does not end what its driver began: nobody's memory is its own any more.
+    device_failure: Option<io::Error>,
     lost: Vec<(Start, Fault)>,
     changes: Vec<Change>,
     watcher: Option<&'a mut dyn Watcher>,
@@ -110,7 +110,7 @@ impl<'a> LinuxMachine<'a> {
     pub fn new(
         bundle: &'a Bundle<'_>,
         launcher: Option<Launcher>,
-        disks: Vec<Option<Disk>>,
+        devices: Vec<Option<Device>>,
         watcher: Option<&'a mut dyn Watcher>,
         transcript: &'a mut dyn Write,
         log: &'a mut dyn Write,
@@ -129,8 +129,8 @@ impl<'a> LinuxMachine<'a> {
             threads: Vec::new(),
             regions: Vec::new(),
             space: SharedSpace::default(),
-            disks,
-            disk_failure: None,
+            devices,
+            device_failure: None,
             lost: Vec::new(),
             changes: Vec::new(),
             watcher,
@@ -156,14 +156,14 @@ impl<'a> LinuxMachine<'a> {
         self.console_failure.take()
     }
 
-    /// The first disk that does not end what its driver began.
-    pub fn take_disk_failure(&mut self) -> Option<io::Error> {
-        self.disk_failure.take()
+    /// The first device that does not end what its driver began.
+    pub fn take_device_failure(&mut self) -> Option<io::Error> {
+        self.device_failure.take()
     }
 
     /// Whether a service is a driver: its thread for the device runs while it waits.
     pub fn has_drivers(&self) -> bool {
-        self.disks.iter().any(Option::is_some)
+        self.devices.iter().any(Option::is_some)
     }
 
     /// A domain that the machine had to end and of which ΦCore does not know that yet.
@@ -381,13 +381,13 @@ impl Machine for LinuxMachine<'_> {
         self.serial = self.serial.wrapping_add(1);
         let plan = &self.plan.services[usize::from(index.0)];
         let begun = Start { domain: index, serial: self.serial };
-        let disk = self.disks.get(usize::from(index.0)).and_then(Option::as_ref);
+        let device = self.devices.get(usize::from(index.0)).and_then(Option::as_ref);
         let launcher = self.launcher.as_ref();
         let image = match self.offers.iter().find(|offer| offer.number == start.image) {
             Some(offer) => (&offer.plan, &offer.memory),
             None => (plan.image(start.image).ok_or(MachineError)?, &self.images),
         };
-        let loaded = Domain::load(begun, plan, image, start, launcher, disk);
+        let loaded = Domain::load(begun, plan, image, start, launcher, device);
         let domain = match loaded {
             Ok(domain) => domain,
             Err(error) => {
@@ -430,10 +430,10 @@ impl Machine for LinuxMachine<'_> {
         self.changes.push(Change::Unloaded(index, domain.generation));
         let here = matches!(domain.home, Home::Here(_));
         drop(domain);
-        if let Some(Some(disk)) = self.disks.get(usize::from(index.0))
-            && let Err(error) = disk.settle()
+        if let Some(Some(device)) = self.devices.get(usize::from(index.0))
+            && let Err(error) = device.settle()
         {
-            self.disk_failure.get_or_insert(error);
+            self.device_failure.get_or_insert(error);
         }
         if here {
             let removed = self.space.remove_domain(index, &mut self.regions);

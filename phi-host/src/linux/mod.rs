@@ -26,6 +26,7 @@ pub mod attempt;
 pub mod chaos;
 mod control;
 mod control_socket;
+pub mod device;
 mod direct;
 pub mod disk;
 mod domain;
@@ -42,6 +43,7 @@ mod launch;
 mod machine;
 mod maps;
 mod memory;
+pub mod nic;
 pub(crate) mod probe;
 mod process;
 mod protocol;
@@ -62,10 +64,12 @@ pub use machine::Watcher;
 
 use crate::control::place::{Listener, Place};
 use control_socket::ControlSocket;
+use device::{Device, DeviceError};
 use direct::Switchboard;
-use disk::{Disk, DiskError, DiskFile};
+use disk::DiskFile;
 use launch::Launcher;
 use machine::LinuxMachine;
+use nic::Interface;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use phi_abi::{DomainInfo, DomainStatistics};
 use phi_core::BootError;
@@ -107,6 +111,8 @@ pub struct Options {
     pub source: Option<PathBuf>,
     /// The files of the system's disks.
     pub disks: Vec<DiskFile>,
+    /// The interfaces of its network cards.
+    pub nics: Vec<Interface>,
 }
 
 /// Messages after which a channel is worth what it costs to open.
@@ -118,8 +124,9 @@ impl Options {
     pub fn new(mode: Mode) -> Options {
         let program = PathBuf::from("/proc/self/exe");
         let (isolation, channel_after) = (Isolation::Full, Some(CHANNEL_AFTER));
-        let (recording, control, source, disks) = (None, None, None, Vec::new());
-        Options { mode, program, recording, isolation, channel_after, control, source, disks }
+        let (recording, control, source) = (None, None, None);
+        let (disks, nics) = (Vec::new(), Vec::new());
+        Options { mode, program, recording, isolation, channel_after, control, source, disks, nics }
     }
 }
 
@@ -145,7 +152,7 @@ pub enum LinuxError {
     /// Linux does not let this user isolate services as they should be.
     Isolation(io::Error),
     /// A disk of the system cannot be had.
-    Disk(DiskError),
+    Device(DeviceError),
     /// ΦCore could not start the system.
     Boot(BootError),
     /// Waiting failed.
@@ -165,7 +172,7 @@ impl std::fmt::Display for LinuxError {
         match self {
             LinuxError::Machine(error) => write!(f, "Linux cannot run the system: {error}"),
             LinuxError::Isolation(error) => write!(f, "Linux cannot isolate services: {error}"),
-            LinuxError::Disk(error) => error.fmt(f),
+            LinuxError::Device(error) => error.fmt(f),
             LinuxError::Boot(error) => write!(f, "the system cannot start: {error}"),
             LinuxError::Wait(error) => write!(f, "the supervisor cannot wait for events: {error}"),
             LinuxError::Stuck => f.write_str(
@@ -215,11 +222,12 @@ fn run_examined<R>(
 ) -> Result<(Report, R), LinuxError> {
     let begun = Instant::now();
     raise_descriptor_limit();
-    let disks = disk::open_all(bundle.plan(), &options.disks).map_err(LinuxError::Disk)?;
-    if options.mode == Mode::Threads && disks.iter().any(Option::is_some) {
-        return Err(LinuxError::Disk(DiskError::NoProcesses));
+    let devices = device::open_all(bundle.plan(), &options.disks, &options.nics);
+    let devices = devices.map_err(LinuxError::Device)?;
+    if options.mode == Mode::Threads && devices.iter().any(Option::is_some) {
+        return Err(LinuxError::Device(DeviceError::NoProcesses));
     }
-    for note in disks.iter().flatten().filter_map(Disk::note) {
+    for note in devices.iter().flatten().filter_map(Device::note) {
         writeln!(log, "linux: {note}").map_err(LinuxError::Console)?;
     }
     let (launcher, _handlers) = match options.mode {
@@ -242,7 +250,7 @@ fn run_examined<R>(
     let journal = journal.transpose().map_err(LinuxError::Recording)?;
     // What it points to may live longer than the rest.
     let watcher = watcher.map(|watcher| watcher as &mut dyn Watcher);
-    let machine = LinuxMachine::new(bundle, launcher, disks, watcher, transcript, log)?;
+    let machine = LinuxMachine::new(bundle, launcher, devices, watcher, transcript, log)?;
     let switchboard = Switchboard::new(options.channel_after);
     let mut supervisor = Supervisor::start(machine, bundle.plan(), journal, switchboard)?;
     if let Some(control) = control {

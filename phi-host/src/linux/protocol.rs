@@ -3,8 +3,8 @@
 //! One datagram holds commands that belong together, with the descriptors that they name in their
 //! order; one answer says that all of them are done, or which error the first that failed had.
 
+use super::device::Assignment;
 use super::direct::Opened;
-use super::disk::Parameters;
 use super::memory::Access;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -46,8 +46,8 @@ pub enum Command {
         /// The first stack's lowest address.
         stack: u64,
     },
-    /// The process is for a driver of a disk: takes its file, the descriptor after those four.
-    Drive(Parameters),
+    /// The process is for a driver: takes its device's file, the descriptor after those four.
+    Drive(Assignment),
     /// Maps memory at its address.
     Map {
         /// Its first address.

@@ -79,7 +79,7 @@ impl<'a> Supervisor<'a> {
             if let Some(error) = self.system.machine_mut().take_console_failure() {
                 return Err(LinuxError::Console(error));
             }
-            if let Some(error) = self.system.machine_mut().take_disk_failure() {
+            if let Some(error) = self.system.machine_mut().take_device_failure() {
                 return Err(LinuxError::Machine(error));
             }
             if let Some(error) = self.system.take_failure() {

@@ -3,10 +3,12 @@
 use super::debugger::Debugger;
 use super::firmware;
 use crate::linux::disk::DiskFile;
+use crate::linux::nic::Interface;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
+use phi_nic::Address;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -27,6 +29,8 @@ pub struct Options {
     pub loader: Option<PathBuf>,
     /// Files for the system's disks.
     pub disks: Vec<DiskFile>,
+    /// TAP interfaces for its network cards.
+    pub nics: Vec<Interface>,
     /// Further devices, in the emulator's words.
     pub devices: Vec<String>,
     /// Whether no IOMMU stands before disks and devices.
@@ -111,10 +115,10 @@ pub fn command(
     command
 }
 
-/// Virtio disks with the names of the system's, and further devices, behind an IOMMU.
+/// Virtio disks and network cards with the names of the system's, and further devices, behind an IOMMU.
 fn devices(command: &mut Command, options: &Options) {
-    let Options { disks, devices, no_iommu, .. } = options;
-    if !(disks.is_empty() && devices.is_empty() || *no_iommu) {
+    let Options { disks, nics, devices, no_iommu, .. } = options;
+    if !(disks.is_empty() && nics.is_empty() && devices.is_empty() || *no_iommu) {
         // Before all that it stands before.
         command.args(["-device", "intel-iommu,intremap=on,aw-bits=48"]);
     }
@@ -131,6 +135,18 @@ fn devices(command: &mut Command, options: &Options) {
         let name = disk.name.replace(',', ",,");
         command.args(["-device", &format!(
             "virtio-blk-pci,drive=disk{number},serial={name},disable-legacy=on,iommu_platform=on"
+        )]);
+    }
+    for (number, nic) in nics.iter().enumerate() {
+        let interface = &nic.interface;
+        command.args([
+            "-netdev",
+            &format!("tap,id=nic{number},ifname={interface},script=no,downscript=no"),
+        ]);
+        let address = Address::of_name(&nic.name);
+        // Without firmware of its own, which would boot from the network.
+        command.args(["-device", &format!(
+            "virtio-net-pci,netdev=nic{number},mac={address},romfile=,disable-legacy=on,iommu_platform=on"
         )]);
     }
 }

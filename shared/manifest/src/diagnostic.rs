@@ -49,8 +49,8 @@ rules! {
     EmbeddedTooLarge,
     /// `dma` is neither protected nor unprotected.
     UnknownDma,
-    /// Two services drive one disk.
-    SharedDisk,
+    /// Two services drive one device.
+    SharedDevice,
     /// A name has other characters than names have, or too many or none.
     BadName,
     /// A name belongs to the system itself.

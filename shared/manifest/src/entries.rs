@@ -203,8 +203,13 @@ pub const DOMAIN: &str = "domain:";
 /// The name of the signal that is set when a service ends that the holder supervises.
 pub const EVENTS: &str = "events";
 
-/// The drivers that machines have.
-pub const DRIVERS: [&str; 1] = ["host-disk"];
+/// The drivers that machines have, and what the device of each is called.
+pub const DRIVERS: [(&str, &str); 2] = [("host-disk", "disk"), ("host-tap", "nic")];
+
+/// What the device of a driver is called.
+pub fn device_of(driver: &str) -> Option<&'static str> {
+    DRIVERS.iter().find(|(name, _)| *name == driver).map(|(_, device)| *device)
+}
 
 /// The name of the capability to the machine's devices.
 pub const HARDWARE: &str = "hardware";

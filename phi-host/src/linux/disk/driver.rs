@@ -6,16 +6,17 @@
 //! what fits there, and no lock is held across a call that waits.
 
 use super::ring::{FILE, Ring, WAKER};
+use crate::linux::device::{self, give_up};
 use crate::linux::host_thread;
 use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode};
 use nix::errno::Errno;
-use phi_abi::{CallTable, FOREVER, Message, Number, StartBlock};
+use phi_abi::FOREVER;
 use phi_block::{Accepted, BlockError, Desk, Device, Durability, Finished, Work};
 use phi_rt::{Error, Event, Mailbox, Service};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes of a request, at most.
@@ -98,35 +99,9 @@ impl Driver {
     }
 }
 
-/// The entry of a driver, in place of an image's.
-///
-/// # Safety
-/// As [`phi_abi::Entry`], on a host thread of a service that is a driver.
-pub unsafe extern "C" fn entry(start: *const StartBlock, table: *const CallTable) -> ! {
-    std::panic::set_hook(Box::new(|panic| give_up(&panic.to_string())));
-    // SAFETY: the machine hands over a table that is valid as long as the domain.
-    unsafe { phi_rt::system::install(table) };
-    // SAFETY: the start block is read-only memory, valid as long as the domain, its handles are valid,
-    // and this is the only `Service`.
-    let service = unsafe { Service::new(&*start) };
-    phi_rt::exit(run(&service))
-}
-
-/// Ends the domain as faulted, with `reason`.
-fn give_up(reason: &str) {
-    if host_thread::current().is_none() {
-        // The agent's own: the supervisor sees its process end.
-        std::process::abort();
-    }
-    let end = reason.floor_char_boundary(phi_abi::MESSAGE_BYTES);
-    let mut message = Message::new(0, &reason.as_bytes()[..end]).unwrap_or(Message::EMPTY);
-    // SAFETY: the message is this frame's own; the call does not return.
-    unsafe { phi_rt::system::call(Number::DomainPanic, [0; 4], &raw mut message) };
-}
-
-/// Serves; returns the exit status.
-fn run(service: &Service) -> u8 {
-    let Some(driver) = host_thread::current().and_then(|thread| thread.driver()) else { return 1 };
+/// Serves, with what `shared` has; returns the exit status.
+pub fn run(service: &Service, shared: &Arc<device::Driver>) -> u8 {
+    let device::Driver::Disk(driver) = &**shared else { return 1 };
     let Ok(mailbox) = service.mailbox("block") else {
         give_up("a driver of a disk serves `block`, and the manifest does not say so");
         return 1;
@@ -136,19 +111,20 @@ fn run(service: &Service) -> u8 {
     };
     // How often the driver was started is another number in each run of it.
     driver.state().desk.begin(u64::from(service.generation()));
-    let other = driver.clone();
+    let other = shared.clone();
     let thread = phi_rt::Thread::start(STACK, service.priority(), move || {
+        let device::Driver::Disk(other) = &*other else { return };
         if let Some(thread) = host_thread::current() {
             other.state().slot = Some(thread.slot());
         }
-        let mut worker = Worker::new(&other, ring);
+        let mut worker = Worker::new(other, ring);
         let error = worker.work();
         give_up(&format!("the ring cannot be used any more: {error}"));
     });
     if thread.is_err() {
         give_up("no thread for the ring: see the quotas of threads, regions, signals and memory");
     }
-    let error = receive(&driver, &mailbox);
+    let error = receive(driver, &mailbox);
     give_up(&format!("no more requests can be received: {error}"));
     1
 }

@@ -13,12 +13,11 @@
 pub mod driver;
 pub mod ring;
 
-use super::attempt;
-use crate::failure::Kind;
+use super::device::{self, DeviceError, Given, Kind};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use phi_manifest::plan::{Plan, ServicePlan};
+use phi_manifest::plan::ServicePlan;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -27,9 +26,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// The name of the driver in a plan.
-const DRIVER: &str = "host-disk";
 
 /// Bytes of a block, at least.
 const BLOCK: u32 = 512;
@@ -77,64 +73,21 @@ impl std::str::FromStr for DiskFile {
     }
 }
 
-/// Why a system's disks cannot be had.
-#[derive(Debug)]
-pub enum DiskError {
-    /// No file was given for a disk of this name.
-    Missing(String),
-    /// The system has no disk of this name; it has these.
-    Unknown(String, Vec<String>),
-    /// Two files were given for a disk of this name.
-    Twice(String),
-    /// A file is no disk, and why.
-    Unusable(PathBuf, String),
-    /// Linux gives this process no ring for drivers.
-    NoRing(io::Error),
-    /// All services would run in one process, where drivers cannot.
-    NoProcesses,
-}
+impl Given for DiskFile {
+    const KIND: Kind = device::DISK;
 
-impl fmt::Display for DiskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DiskError::Missing(name) => write!(f, "the disk `{name}` is missing"),
-            DiskError::Unknown(name, _) => write!(f, "the system has no disk `{name}`"),
-            DiskError::Twice(name) => write!(f, "the disk `{name}` is given twice"),
-            DiskError::Unusable(file, why) => {
-                write!(f, "{} cannot be a disk: {why}", file.display())
-            }
-            DiskError::NoRing(error) => write!(f, "disks need io_uring, which is refused: {error}"),
-            DiskError::NoProcesses => f.write_str("disks need processes: a driver has its own"),
-        }
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 
-impl DiskError {
-    /// What to do about it.
-    pub fn help(&self) -> String {
-        match self {
-            DiskError::Missing(name) => format!("name a file for it: --disk {name}=FILE"),
-            DiskError::Unknown(_, known) if known.is_empty() => {
-                "it has none; leave --disk out".into()
-            }
-            DiskError::Unknown(_, known) => format!("its disks are {}", known.join(", ")),
-            DiskError::Twice(_) => "leave one of them out".into(),
-            DiskError::Unusable(..) => {
-                "name a regular file or a block device that this user may open".into()
-            }
-            DiskError::NoRing(_) => "`phi-host doctor` says how to turn it on".into(),
-            DiskError::NoProcesses => "leave --mode threads out".into(),
-        }
-    }
+/// What to do about a file that cannot be a disk.
+const HELP: &str = "name a regular file or a block device that this user may open";
 
-    /// Whose fault it is.
-    pub fn kind(&self) -> Kind {
-        match self {
-            DiskError::Unusable(..) => Kind::Input,
-            DiskError::NoRing(_) => Kind::Computer,
-            _ => Kind::Mistake,
-        }
-    }
+/// `file` cannot be a disk, and why.
+pub fn unusable(file: &Path, why: impl fmt::Display) -> DeviceError {
+    let what = format!("{} cannot be a disk", file.display());
+    DeviceError::Unusable(what, why.to_string(), HELP)
 }
 
 /// What the driver is told of its disk.
@@ -171,58 +124,22 @@ pub struct Disk {
     pub parameters: Parameters,
 }
 
-/// Which of `files` is for the driver that each service of `plan` is, in their order.
-///
-/// # Errors
-/// [`DiskError`]: one has no file, or no driver, or is given twice.
-pub fn assign<'a>(
-    plan: &Plan,
-    files: &'a [DiskFile],
-) -> Result<Vec<Option<&'a DiskFile>>, DiskError> {
-    let drivers = || plan.services.iter().filter_map(|service| service.driver.as_ref());
-    for (index, file) in files.iter().enumerate() {
-        if !drivers().any(|driver| driver.device == file.name) {
-            let known = drivers().map(|driver| format!("`{}`", driver.device)).collect();
-            return Err(DiskError::Unknown(file.name.clone(), known));
-        }
-        if files[..index].iter().any(|before| before.name == file.name) {
-            return Err(DiskError::Twice(file.name.clone()));
-        }
-    }
-    let file = |service: &ServicePlan| {
-        let Some(driver) = service.driver.as_ref().filter(|driver| driver.name == DRIVER) else {
-            return Ok(None);
-        };
-        let file = files.iter().find(|file| file.name == driver.device);
-        file.map(Some).ok_or_else(|| DiskError::Missing(driver.device.clone()))
-    };
-    plan.services.iter().map(file).collect()
-}
-
-/// The disks of the services of `plan`, in their order, from `files`.
-///
-/// # Errors
-/// [`DiskError`].
-pub fn open_all(plan: &Plan, files: &[DiskFile]) -> Result<Vec<Option<Disk>>, DiskError> {
-    let assigned = assign(plan, files)?;
-    if plan.services.iter().any(|service| service.driver.is_some()) {
-        attempt::driver_ring().map_err(DiskError::NoRing)?;
-    }
-    let open = |(service, file): (&ServicePlan, Option<&DiskFile>)| {
-        let depth = (service.quota.handles.saturating_sub(OWN_HANDLES) / 2).clamp(1, DEPTH);
-        file.map(|file| Disk::open(file, depth as u16)).transpose()
-    };
-    plan.services.iter().zip(assigned).map(open).collect()
-}
-
 impl Disk {
+    /// Opens the file of the disk that `service` drives.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unusable`].
+    pub fn for_service(file: &DiskFile, service: &ServicePlan) -> Result<Disk, DeviceError> {
+        let depth = (service.quota.handles.saturating_sub(OWN_HANDLES) / 2).clamp(1, DEPTH);
+        Disk::open(file, depth as u16)
+    }
+
     /// Opens the file of a disk, as one with `depth` requests under way at a time.
     ///
     /// # Errors
-    /// [`DiskError::Unusable`].
-    fn open(given: &DiskFile, depth: u16) -> Result<Disk, DiskError> {
-        let file = given.file.clone();
-        let unusable = |why: String| DiskError::Unusable(file.clone(), why);
+    /// [`DeviceError::Unusable`].
+    fn open(given: &DiskFile, depth: u16) -> Result<Disk, DeviceError> {
+        let unusable = |why: String| unusable(&given.file, why);
         let failed = |error: io::Error| unusable(error.to_string());
         let place = open(&given.file, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
         let place = place.map_err(|error| failed(error.into()))?;
@@ -346,7 +263,7 @@ mod tests {
         DiskFile { name: "data".into(), file: file.into(), read_only }
     }
 
-    fn why(error: Result<Disk, DiskError>) -> String {
+    fn why(error: Result<Disk, DeviceError>) -> String {
         error.err().expect("no disk").to_string()
     }
 

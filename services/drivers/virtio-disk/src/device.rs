@@ -1,25 +1,27 @@
 //! One disk: the device, its queue, and what it can do (virtio 1.2, 3.1 and 5.2).
 
-use crate::memory::{self, Memory};
 use crate::request::{DEPTH, QUEUE, Request, Requests, SECTOR};
-use crate::transport::PciDevice;
 use alloc::string::String;
 use phi_block::{BlockError, Device};
 use phi_platform::PlatformClient;
 use phi_rt::{DmaSpace, Irq, Signal};
+use phi_virtio::PciDevice;
+use phi_virtio::memory::{self, Memory};
 use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::{DeviceStatus, Transport};
+use virtio_drivers::transport::Transport;
 
 /// Features (5.2.3 and 6).
 const READ_ONLY: u64 = 1 << 5;
 const BLOCK_SIZE: u64 = 1 << 6;
 const FLUSH: u64 = 1 << 9;
 const DISCARD: u64 = 1 << 13;
-const VERSION_1: u64 = 1 << 32;
-const ACCESS_PLATFORM: u64 = 1 << 33;
 
 /// Bytes of a request, at most.
 const MAX_BYTES: u32 = 4 << 20;
+
+/// Bytes of the memory for the queue and requests, and of that which data is copied through.
+const OWN: u64 = 64 << 10;
+const BOUNCE: u64 = 1 << 20;
 
 /// Bytes of a request, and requests at a time, where data is copied.
 const BOUNCED: u32 = 128 << 10;
@@ -50,25 +52,16 @@ impl Disk {
     /// The device that was claimed; `None` when it is no disk that this driver can drive.
     pub fn open(platform: &mut PlatformClient, signal: &Signal) -> Option<Disk> {
         let mut transport = PciDevice::open(platform)?;
-        transport.set_status(DeviceStatus::empty());
-        transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
-        let known = READ_ONLY | BLOCK_SIZE | FLUSH | DISCARD | VERSION_1 | ACCESS_PLATFORM;
-        let features = transport.read_device_features() & known;
-        transport.write_driver_features(features);
-        let agreed = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER | DeviceStatus::FEATURES_OK;
-        transport.set_status(agreed);
-        if !transport.get_status().contains(DeviceStatus::FEATURES_OK) {
-            return None;
-        }
+        let known = READ_ONLY | BLOCK_SIZE | FLUSH | DISCARD;
+        let features = phi_virtio::agree(&mut transport, known)?;
         let space = DmaSpace::try_from(platform.dma_space().ok()?).ok()?;
-        let reaches_all = memory::set_up(&space)?;
+        let reaches_all = memory::set_up(&space, OWN, BOUNCE)?;
         let irq = Irq::try_from(platform.irq().ok()?).ok()?;
         irq.bind(signal, 1).ok()?;
         let queue = VirtQueue::new(&mut transport, 0, false, false).ok()?;
-        if !transport.has_message(0) {
+        if !phi_virtio::begin(&mut transport, 1) {
             return None;
         }
-        transport.set_status(agreed | DeviceStatus::DRIVER_OK);
         let sectors = transport.read_config_space(0).ok()?;
         let has = |feature| features & feature != 0;
         let word = |offset| transport.read_config_space::<u32>(offset).ok();

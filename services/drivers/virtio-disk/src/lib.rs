@@ -14,10 +14,8 @@
 extern crate alloc;
 
 mod device;
-mod memory;
 mod request;
 mod serving;
-mod transport;
 
 use core::fmt::Write;
 use device::Disk;

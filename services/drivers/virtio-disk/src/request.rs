@@ -1,10 +1,10 @@
 //! Requests as the device reads them: a head, data, and a status that it writes (virtio 1.2, 5.2.6).
 #![allow(unsafe_code, reason = "hands memory to a device")]
 
-use crate::memory::{self, Memory};
 use core::ptr::NonNull;
 use core::slice;
 use phi_block::BlockError;
+use phi_virtio::memory::{self, Memory};
 use virtio_drivers::queue::VirtQueue;
 
 /// Descriptors of the queue: three for each request, and room.

@@ -1,12 +1,12 @@
 //! Requests of clients, and their answers.
 
 use crate::device::Disk;
-use crate::memory;
 use crate::request::{Request, SECTOR};
 use alloc::vec;
 use alloc::vec::Vec;
 use phi_block::{Accepted, BlockError, Desk, Durability, Finished, Work};
 use phi_rt::{Error, Event, FOREVER, Mailbox, Signal};
+use phi_virtio::memory;
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 4096;

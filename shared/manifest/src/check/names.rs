@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Names;
 use crate::diagnostic::{Findings, Rule, nearest};
-use crate::entries::{EVENTS, HAND_OVER, Reference, STATE, Service, Use};
+use crate::entries::{EVENTS, HAND_OVER, Reference, STATE, Service, Use, device_of};
 use crate::read::listed;
 
 pub(super) fn check(names: &Names<'_>, findings: &Findings) {
@@ -26,20 +26,22 @@ pub(super) fn check(names: &Names<'_>, findings: &Findings) {
         repeated(service, findings);
     }
     unused_inputs(names, findings);
-    shared_disks(names, findings);
+    shared_devices(names, findings);
 }
 
-/// Reports disks that two services drive: their writes would go past each other.
-fn shared_disks(names: &Names<'_>, findings: &Findings) {
-    let mut drivers: BTreeMap<&str, &str> = BTreeMap::new();
+/// Reports devices that two services drive: what they do would go past each other.
+fn shared_devices(names: &Names<'_>, findings: &Findings) {
+    let mut drivers: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for service in &names.manifest.services {
         let Some(driver) = &service.driver else { continue };
-        let disk = driver.plan.device.as_str();
-        let first = *drivers.entry(disk).or_insert(&service.name);
+        let device = driver.plan.device.as_str();
+        let kind = device_of(&driver.plan.name).unwrap_or("device");
+        let first = *drivers.entry((kind, device)).or_insert(&service.name);
         if first != service.name {
-            let cause = format!("`{first}` and `{}` drive the same disk `{disk}`", service.name);
-            let cure = "name another disk, or let the clients of one use the other";
-            findings.add(Rule::SharedDisk, driver.place, cause, cure);
+            let cause =
+                format!("`{first}` and `{}` drive the same {kind} `{device}`", service.name);
+            let cure = format!("name another {kind}, or let the clients of one use the other");
+            findings.add(Rule::SharedDevice, driver.place, cause, cure);
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{SERVICE_NAME_BYTES, check_name};
 use crate::diagnostic::{Findings, Rule};
 use crate::entries::{
     DRIVERS, Driver, ImageName, Interface, PRIORITY, Places, Reference, Service, Stream, Use,
+    device_of,
 };
 use crate::plan::{AfterRestarts, BudgetPlan, DriverPlan, Quota, RestartPlan, RestartPolicy};
 use crate::units;
@@ -50,6 +51,7 @@ const RESTART: &[Key] = &[
 const DRIVER: &[Key] = &[
     Key { name: "name", example: "name = \"host-disk\"" },
     Key { name: "disk", example: "disk = \"data\"" },
+    Key { name: "nic", example: "nic = \"net\"" },
 ];
 
 const SERVES: &[Key] = &[Key { name: "capacity", example: "capacity = 16" }];
@@ -187,15 +189,24 @@ fn image(table: &Table<'_>, text: &str, place: usize) -> Option<ImageName> {
 fn driver(table: &Table<'_>) -> Option<Driver> {
     let entry = table.entry("driver")?;
     let inner = inner(table, "driver", &entry, DRIVER)?;
-    let (name, disk) = (inner.required("name"), inner.required("disk"));
-    if let Some((name, place)) = name.filter(|(name, _)| !DRIVERS.contains(name)) {
+    let (name, place) = inner.required("name")?;
+    let Some(key) = device_of(name) else {
         let cause = format!("`driver` of {} names none that there is: `{name}`", table.title);
-        let cure = one_of(name, DRIVERS.into_iter());
+        let cure = one_of(name, DRIVERS.into_iter().map(|(name, _)| name));
         table.mistake(Rule::UnknownDriver, "driver", place, cause, cure);
+        return None;
+    };
+    for (_, other) in DRIVERS.into_iter().filter(|(_, other)| *other != key) {
+        if inner.entry(other).is_some() {
+            let cause =
+                format!("`driver` of {} is `{name}`, which drives no `{other}`", table.title);
+            let cure = format!("leave `{other}` out");
+            inner.mistake(Rule::UnknownKey, other, place, cause, cure);
+        }
     }
-    let ((name, _), (disk, place)) = (name?, disk?);
-    check_name("a disk", disk, place, NAME_BYTES, table.findings);
-    Some(Driver { plan: DriverPlan { name: name.into(), device: disk.into() }, place })
+    let (device, place) = inner.required(key)?;
+    check_name(&format!("a {key}"), device, place, NAME_BYTES, table.findings);
+    Some(Driver { plan: DriverPlan { name: name.into(), device: device.into() }, place })
 }
 
 fn budget(table: &Table<'_>) -> Option<BudgetPlan> {

@@ -111,6 +111,7 @@ impl PciDevice {
 
 impl Transport for PciDevice {
     fn device_type(&self) -> DeviceType {
+        // Asked by that crate's own drivers alone.
         DeviceType::Block
     }
 

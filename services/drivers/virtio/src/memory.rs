@@ -7,15 +7,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use phi_rt::{DmaSpace, Mapping, Mutex, Region};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
-/// Bytes for queues and requests.
-const OWN: u64 = 64 << 10;
-
-/// Bytes that data is copied through.
-const BOUNCE: u64 = 1 << 20;
-
 /// What is left of it, and the region that it is: mapped for as long as the service lives.
 struct Arena {
     mapping: Mapping,
+    /// Bytes for queues and requests; behind them is what data is copied through.
+    own: u64,
     used: usize,
 }
 
@@ -24,14 +20,14 @@ static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 /// What is added to an address of the memory to get the device's: 0 where an IOMMU stands before it.
 static SHIFT: AtomicU64 = AtomicU64::new(0);
 
-/// Makes the memory, and has the device reach it. Nothing is left of an earlier one: a service has one device.
-/// Gives whether the device has everybody's addresses; otherwise it reaches nothing but this memory, and data is
+/// Makes the memory, and has the device reach it: `own` bytes to [`take`], and `bounce` bytes for [`bounce`], both
+/// whole pages. Nothing is left of an earlier one: a service has one device, and always wants as much. Gives whether the device has everybody's addresses; otherwise it reaches nothing but this memory, and data is
 /// copied through it. `None` when the machine refuses.
-pub fn set_up(space: &DmaSpace) -> Option<bool> {
+pub fn set_up(space: &DmaSpace, own: u64, bounce: u64) -> Option<bool> {
     let mut arena = ARENA.lock();
     if arena.is_none() {
-        let mapping = Region::pinned(OWN + BOUNCE).ok()?.map(true).ok()?;
-        *arena = Some(Arena { mapping, used: 0 });
+        let mapping = Region::pinned(own + bounce).ok()?.map(true).ok()?;
+        *arena = Some(Arena { mapping, own, used: 0 });
     }
     let arena = arena.as_mut()?;
     arena.used = 0;
@@ -43,9 +39,10 @@ pub fn set_up(space: &DmaSpace) -> Option<bool> {
 
 /// The address of the part of what data is copied through that is number `number` of `count`, and its bytes.
 pub fn bounce(number: usize, count: usize) -> Option<(u64, u64)> {
-    let length = BOUNCE / count as u64;
-    let start = ARENA.lock().as_ref()?.mapping.address() + OWN;
-    Some((start + number as u64 * length, length))
+    let arena = ARENA.lock();
+    let Arena { mapping, own, .. } = arena.as_ref()?;
+    let length = (mapping.length() - own) / count as u64;
+    Some((mapping.address() + own + number as u64 * length, length))
 }
 
 /// Copies to or from that part, which begins at `address`.
@@ -60,7 +57,7 @@ pub fn take(pages: usize) -> Option<NonNull<u8>> {
     let mut arena = ARENA.lock();
     let arena = arena.as_mut()?;
     let (start, length) = (arena.used, pages.checked_mul(PAGE_SIZE)?);
-    arena.used = start.checked_add(length).filter(|end| *end as u64 <= OWN)?;
+    arena.used = start.checked_add(length).filter(|end| *end as u64 <= arena.own)?;
     let place = NonNull::new((arena.mapping.address() as usize + start) as *mut u8)?;
     // SAFETY: mapped for writing as long as the service lives, and handed out to nobody else.
     unsafe { place.as_ptr().write_bytes(0, length) };
