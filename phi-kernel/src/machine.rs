@@ -2,7 +2,7 @@
 
 use crate::arch::{
     Access, AddressSpace, Board, CALL_TABLE, Clock, Context, Event, ExtendedStates, KernelSpace,
-    Serial, clear_segments,
+    Serial, clear_segments, ports,
 };
 use crate::domain::{self, Domain};
 use crate::memory::{Frames, slot};
@@ -10,7 +10,7 @@ use crate::report::RECORD_SEPARATOR;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use phi_abi::layout::PAGE;
-use phi_abi::{CONSOLE_TRANSCRIPT, Caching, IrqSource, Rights, StartBlock};
+use phi_abi::{CONSOLE_TRANSCRIPT, Caching, IrqSource, PortWidth, Rights, StartBlock};
 use phi_core::{
     Content, Devices, DmaIndex, DomainIndex, IrqIndex, Machine, MachineError, MessageSignal,
     RegionIndex, Span, ThreadIndex,
@@ -421,5 +421,17 @@ impl Devices for Metal {
         if let Some(board) = &mut self.board {
             board.dma_unmap(space, span.address, span.length / PAGE);
         }
+    }
+
+    fn ports_open(&mut self, first: u16, count: u16) -> Result<(), MachineError> {
+        ports::open(first, count)
+    }
+
+    fn port_read(&mut self, port: u16, width: PortWidth) -> u32 {
+        ports::read(port, width)
+    }
+
+    fn port_write(&mut self, port: u16, width: PortWidth, value: u32) {
+        ports::write(port, width, value);
     }
 }

@@ -6,7 +6,7 @@
 use crate::event::Event;
 use crate::machine::{Services, SimMachine, fail};
 use crate::random::Random;
-use phi_abi::{Caching, IrqSource, Rights};
+use phi_abi::{Caching, IrqSource, PortWidth, Rights};
 use phi_core::{Devices, DmaIndex, IrqIndex, MachineError, MessageSignal, RegionIndex, Span};
 use std::collections::BTreeSet;
 
@@ -111,4 +111,15 @@ impl<S: Services> Devices for SimMachine<S> {
     fn dma_unmap(&mut self, space: DmaIndex, region: RegionIndex, span: Span) {
         self.events.push(Event::DmaUnmapped(space, region, span));
     }
+
+    fn ports_open(&mut self, _: u16, _: u16) -> Result<(), MachineError> {
+        fail(&mut self.failures.map, &mut self.events)
+    }
+
+    fn port_read(&mut self, _: u16, width: PortWidth) -> u32 {
+        // Nobody answers.
+        width.most()
+    }
+
+    fn port_write(&mut self, _: u16, _: PortWidth, _: u32) {}
 }

@@ -4,6 +4,7 @@
 use super::BenchError;
 use crate::command::session::Machine;
 use crate::failure::Failure;
+use crate::linux::device::AllGiven;
 use crate::linux::disk::DiskFile;
 use crate::linux::{self, Mode};
 use crate::symbols::Symbols;
@@ -200,7 +201,8 @@ pub fn phi(ground: &Ground, bundle: &[u8]) -> Result<Speed, BenchError> {
     let failed = |what: String| BenchError::System(what);
     let bundle = Bundle::open(bundle).map_err(|error| failed(error.to_string()))?;
     let disk = DiskFile { name: "data".into(), file: ground.0.clone(), read_only: false };
-    let options = linux::Options { disks: vec![disk], ..linux::Options::new(Mode::Processes) };
+    let devices = AllGiven { disks: vec![disk], ..AllGiven::default() };
+    let options = linux::Options { devices, ..linux::Options::new(Mode::Processes) };
     let mut output = Vec::new();
     let report = Machine::Linux(options).run(&bundle, &Symbols::default(), None, &mut output);
     report.map_err(|failure| failed(failure.to_string()))?;

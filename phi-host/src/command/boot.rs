@@ -1,11 +1,13 @@
 //! `phi-host boot`.
 
 use super::SourceArguments;
+use super::devices::DeviceArguments;
 use super::session::{Machine, Style, device_failure, without_host_drivers};
 use crate::failure::{Failure, Kind};
-use crate::linux::device;
-use crate::linux::disk::{self as host_disk, DiskFile};
+use crate::linux::device::{self, AllGiven};
+use crate::linux::disk as host_disk;
 use crate::linux::nic::Interface;
+use crate::linux::tty::TerminalFile;
 use crate::symbols::Symbols;
 use crate::{disk, qemu};
 use phi_manifest::bundle::Bundle;
@@ -15,6 +17,9 @@ use std::path::PathBuf;
 
 /// Bytes of a virtio disk's name, at most (virtio 1.2, 5.2.6).
 const DISK_NAME: usize = 20;
+
+/// Serial lines that the kernel does not write to itself.
+const LINES: usize = 2;
 
 const EXAMPLES: &str = "\
 The transcript goes to standard output, the log to standard error. A disk that `phi-host image --disk` wrote
@@ -26,6 +31,7 @@ Examples:
   phi-host boot --memory 512 --stats wordcount.bundle
   phi-host boot wordcount.disk
   phi-host boot tests/disk --disk data=disk.img
+  phi-host boot tests/nic --nic net=phi0
   phi-host boot examples/wordcount --input text=README.md --gdb";
 
 /// Run a system on the bare-metal kernel, in QEMU
@@ -37,12 +43,8 @@ pub struct Boot {
     /// MiB of memory; by default as much as the bundle and the quotas need, and for a disk 1024
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(4..))]
     memory: Option<u32>,
-    /// The file for a disk of the manifest; with `,ro` it is only read
-    #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
-    disks: Vec<DiskFile>,
-    /// The TAP interface for a network card of the manifest
-    #[arg(long = "nic", value_name = "NAME=INTERFACE")]
-    nics: Vec<Interface>,
+    #[command(flatten)]
+    given: DeviceArguments,
     /// A further device, in QEMU's words, as `edu` or `virtio-rng-pci`
     #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<String>,
@@ -81,8 +83,7 @@ impl Boot {
         let loaded = self.source.load()?;
         let bundle = loaded.bundle()?;
         without_host_drivers(&bundle)?;
-        self.check_disks(&bundle)?;
-        self.check_nics(&bundle)?;
+        self.check_devices(&bundle)?;
         let project = loaded.project()?;
         let kernel = qemu::kernel(&project)?;
         let loader = self.uefi.then(|| qemu::loader(&project)).transpose()?;
@@ -94,8 +95,7 @@ impl Boot {
     fn options(&self) -> qemu::Options {
         qemu::Options {
             memory: self.memory,
-            disks: self.disks.clone(),
-            nics: self.nics.clone(),
+            given: self.given.given(),
             devices: self.devices.clone(),
             no_iommu: self.no_iommu,
             count_instructions: self.count_instructions,
@@ -105,30 +105,30 @@ impl Boot {
         }
     }
 
-    /// Each disk of the system has a file that the emulator will be able to open, and a name that fits.
-    fn check_disks(&self, bundle: &Bundle<'_>) -> Result<(), Failure> {
-        device::assign(bundle.plan(), &self.disks).map_err(|error| device_failure(&error))?;
-        for disk in &self.disks {
-            if disk.name.len() > DISK_NAME {
-                let what =
-                    format!("the disk's name has more than {DISK_NAME} bytes: `{}`", disk.name);
-                return Err(Failure::new(Kind::Mistake, what)
-                    .help("virtio disks have short names: choose another one in the manifest"));
-            }
-            File::options()
-                .read(true)
-                .write(!disk.read_only)
-                .open(&disk.file)
-                .map_err(|error| device_failure(&host_disk::unusable(&disk.file, error)))?;
+    /// What is given for each device is there, and the emulator will be able to open it.
+    fn check_devices(&self, bundle: &Bundle<'_>) -> Result<(), Failure> {
+        let AllGiven { disks, nics, ttys } = self.given.given();
+        let check = || {
+            device::assign(bundle.plan(), &disks)?;
+            device::assign(bundle.plan(), &nics)?;
+            device::assign(bundle.plan(), &ttys)?;
+            nics.iter().try_for_each(Interface::check)?;
+            ttys.iter().try_for_each(TerminalFile::check)?;
+            disks.iter().try_for_each(|disk| {
+                let opened = File::options().read(true).write(!disk.read_only).open(&disk.file);
+                opened.map(drop).map_err(|error| host_disk::unusable(&disk.file, error))
+            })
+        };
+        if let Some(disk) = disks.iter().find(|disk| disk.name.len() > DISK_NAME) {
+            let what = format!("the disk's name has more than {DISK_NAME} bytes: `{}`", disk.name);
+            return Err(Failure::new(Kind::Mistake, what)
+                .help("virtio disks have short names: choose another one in the manifest"));
         }
-        Ok(())
-    }
-
-    /// Each network card of the system has a TAP interface.
-    fn check_nics(&self, bundle: &Bundle<'_>) -> Result<(), Failure> {
-        let assigned = device::assign(bundle.plan(), &self.nics).map(drop);
-        let checked = assigned.and_then(|()| self.nics.iter().try_for_each(Interface::check));
-        checked.map_err(|error| device_failure(&error))
+        if let Some(line) = ttys.get(LINES) {
+            let what = format!("bare metal has {LINES} lines: there is none for `{}`", line.name);
+            return Err(Failure::new(Kind::Mistake, what).help("leave --tty out for this one"));
+        }
+        check().map_err(|error| device_failure(&error))
     }
 
     fn boot_disk(&self, file: &File) -> Result<u8, Failure> {

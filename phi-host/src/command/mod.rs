@@ -8,6 +8,7 @@ mod caps;
 mod chaos;
 mod check;
 mod debug;
+mod devices;
 mod doctor;
 mod image;
 mod new;

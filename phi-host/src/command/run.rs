@@ -1,12 +1,11 @@
 //! `phi-host run`.
 
+use super::devices::DeviceArguments;
 use super::session::{Machine, Style, Tracing};
 use super::{Isolation, Mode, SourceArguments};
 use crate::control::Place;
 use crate::failure::Failure;
 use crate::linux;
-use crate::linux::disk::DiskFile;
-use crate::linux::nic::Interface;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -20,6 +19,7 @@ Examples:
   phi-host run examples/wordcount --input text=README.md --edges
   phi-host run tests/disk --disk data=disk.img
   phi-host run tests/nic --nic net=phi0
+  phi-host run tests/tty --tty line=/dev/pts/3
   phi-host run --mode threads wordcount.bundle";
 
 /// Run a system on Linux
@@ -28,12 +28,8 @@ Examples:
 pub struct Run {
     #[command(flatten)]
     source: SourceArguments,
-    /// The file or block device for a disk of the manifest; with `,ro` it is only read
-    #[arg(long = "disk", value_name = "NAME=FILE[,ro]")]
-    disks: Vec<DiskFile>,
-    /// The TAP interface for a network card of the manifest
-    #[arg(long = "nic", value_name = "NAME=INTERFACE")]
-    nics: Vec<Interface>,
+    #[command(flatten)]
+    given: DeviceArguments,
     /// Where the services run: in processes, but for a system whose manifest makes it a unikernel
     #[arg(long, value_enum)]
     mode: Option<Mode>,
@@ -73,8 +69,7 @@ impl Run {
             isolation: self.isolation.into(),
             control: Some(self.place(&bundle.plan().name)),
             source: std::fs::canonicalize(&self.source.system).ok(),
-            disks: self.disks.clone(),
-            nics: self.nics.clone(),
+            devices: self.given.given(),
             ..linux::Options::new(self.mode.unwrap_or(shape).into())
         };
         let mut tracing = if self.edges { Tracing::begin(&options) } else { Tracing::Not };

@@ -9,10 +9,9 @@
 //! and say in that page what a hostile image can do with it.
 
 use super::agent::SOCKET;
-use super::device::Descriptors;
+use super::device::{Descriptors, MOST};
 use super::disk;
 use phi_abi::layout::{SERVICES, WINDOW_SIZE, WINDOWS_BASE};
-use phi_nic::FRAME;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Ge, Le, Lt, MaskedEq};
 use seccompiler::{
@@ -118,9 +117,8 @@ fn thread_calls(doorbell: RawFd, drives: Option<Descriptors>) -> Result<Calls, B
             ];
             calls.insert(libc::SYS_io_uring_enter, vec![rule(enter)?]);
         }
-        Some(Descriptors::Frames(frames)) => {
-            let one =
-                || [argument(0, Dword, Eq, frames as u64), argument(2, Qword, Le, FRAME as u64)];
+        Some(Descriptors::File(file)) => {
+            let one = || [argument(0, Dword, Eq, file as u64), argument(2, Qword, Le, MOST as u64)];
             writes.push(rule(one())?);
             calls.insert(libc::SYS_read, vec![rule(one())?]);
         }
@@ -278,12 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_of_a_card_reads_and_writes_frames_and_no_more() {
-        let (frames, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        let drives = Descriptors::Frames(frames.as_raw_fd());
-        let (own, other) = (frames.as_raw_fd() as u64, other.as_raw_fd() as u64);
-        frames.set_nonblocking(true).unwrap();
-        let most = FRAME as u64;
+    fn a_driver_of_a_file_reads_and_writes_there_and_no_more() {
+        let (file, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let drives = Descriptors::File(file.as_raw_fd());
+        let (own, other) = (file.as_raw_fd() as u64, other.as_raw_fd() as u64);
+        file.set_nonblocking(true).unwrap();
+        let most = MOST as u64;
         for number in [libc::SYS_read, libc::SYS_write] {
             let WaitStatus::Exited(_, 7) = ending(number, [own, 0, most, 0, 0], drives) else {
                 panic!("{number} is allowed")

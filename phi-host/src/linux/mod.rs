@@ -54,6 +54,7 @@ mod stub;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+pub mod tty;
 mod watch;
 mod witness;
 mod zygote;
@@ -64,12 +65,10 @@ pub use machine::Watcher;
 
 use crate::control::place::{Listener, Place};
 use control_socket::ControlSocket;
-use device::{Device, DeviceError};
+use device::{AllGiven, Device, DeviceError};
 use direct::Switchboard;
-use disk::DiskFile;
 use launch::Launcher;
 use machine::LinuxMachine;
-use nic::Interface;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use phi_abi::{DomainInfo, DomainStatistics};
 use phi_core::BootError;
@@ -109,10 +108,8 @@ pub struct Options {
     pub control: Option<Place>,
     /// What the system was loaded from, for those who ask.
     pub source: Option<PathBuf>,
-    /// The files of the system's disks.
-    pub disks: Vec<DiskFile>,
-    /// The interfaces of its network cards.
-    pub nics: Vec<Interface>,
+    /// What is handed in for the system's devices.
+    pub devices: AllGiven,
 }
 
 /// Messages after which a channel is worth what it costs to open.
@@ -125,8 +122,8 @@ impl Options {
         let program = PathBuf::from("/proc/self/exe");
         let (isolation, channel_after) = (Isolation::Full, Some(CHANNEL_AFTER));
         let (recording, control, source) = (None, None, None);
-        let (disks, nics) = (Vec::new(), Vec::new());
-        Options { mode, program, recording, isolation, channel_after, control, source, disks, nics }
+        let devices = AllGiven::default();
+        Options { mode, program, recording, isolation, channel_after, control, source, devices }
     }
 }
 
@@ -222,7 +219,7 @@ fn run_examined<R>(
 ) -> Result<(Report, R), LinuxError> {
     let begun = Instant::now();
     raise_descriptor_limit();
-    let devices = device::open_all(bundle.plan(), &options.disks, &options.nics);
+    let devices = device::open_all(bundle.plan(), &options.devices);
     let devices = devices.map_err(LinuxError::Device)?;
     if options.mode == Mode::Threads && devices.iter().any(Option::is_some) {
         return Err(LinuxError::Device(DeviceError::NoProcesses));

@@ -22,7 +22,7 @@ macro_rules! table {
     };
 }
 
-table!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35);
+table!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38);
 
 /// A call, while it is served. It is used where it lies: words that were just stored one by one are
 /// slow to copy by larger pieces.

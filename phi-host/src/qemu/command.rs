@@ -2,8 +2,7 @@
 
 use super::debugger::Debugger;
 use super::firmware;
-use crate::linux::disk::DiskFile;
-use crate::linux::nic::Interface;
+use crate::linux::device::AllGiven;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -27,10 +26,8 @@ pub struct Options {
     pub count_instructions: bool,
     /// The UEFI program, to boot by UEFI from a disk; without it, PVH enters the kernel.
     pub loader: Option<PathBuf>,
-    /// Files for the system's disks.
-    pub disks: Vec<DiskFile>,
-    /// TAP interfaces for its network cards.
-    pub nics: Vec<Interface>,
+    /// What is handed in for the system's devices.
+    pub given: AllGiven,
     /// Further devices, in the emulator's words.
     pub devices: Vec<String>,
     /// Whether no IOMMU stands before disks and devices.
@@ -93,6 +90,12 @@ pub fn command(
         command.args(["-chardev", &format!("file,id={name},path=/dev/fd/{file}")]);
         command.args(["-serial", &format!("chardev:{name}")]);
     }
+    // The third line and the fourth one: the kernel writes to the first two.
+    for (number, line) in options.given.ttys.iter().enumerate() {
+        let file = line.file.display().to_string().replace(',', ",,");
+        command.args(["-chardev", &format!("serial,id=line{number},path={file}")]);
+        command.args(["-serial", &format!("chardev:line{number}")]);
+    }
     command.args(["-chardev", &format!("socket,id=monitor,fd={monitor}")]);
     command.args(["-mon", "chardev=monitor,mode=control"]);
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
@@ -117,7 +120,7 @@ pub fn command(
 
 /// Virtio disks and network cards with the names of the system's, and further devices, behind an IOMMU.
 fn devices(command: &mut Command, options: &Options) {
-    let Options { disks, nics, devices, no_iommu, .. } = options;
+    let Options { given: AllGiven { disks, nics, .. }, devices, no_iommu, .. } = options;
     if !(disks.is_empty() && nics.is_empty() && devices.is_empty() || *no_iommu) {
         // Before all that it stands before.
         command.args(["-device", "intel-iommu,intremap=on,aw-bits=48"]);

@@ -13,34 +13,13 @@
 #[cfg(test)]
 extern crate std;
 
-use phi_idl::{Lent, interface};
+pub use phi_tty::{Console, ConsoleClient, ConsoleServer, NotRead, NotWritten, Piece};
+
+use phi_idl::{Capability, Lent};
 use phi_rt::{Error, Service};
-use serde::{Deserialize, Serialize};
-
-/// Prints.
-#[interface]
-pub trait Console {
-    /// Writes `text`, at most 63 bytes.
-    fn write(&mut self, text: &[u8]) -> Result<(), NotWritten>;
-
-    /// Writes `text`.
-    fn write_lent(&mut self, text: Lent<'_>) -> Result<(), NotWritten>;
-}
-
-/// The machine's console took nothing, or not all: it was taken back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct NotWritten;
-
-impl core::fmt::Display for NotWritten {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("the console does not take the text")
-    }
-}
-
-impl core::error::Error for NotWritten {}
 
 /// Bytes that are fetched from a loan at a time.
-const PIECE: usize = 1024;
+const FETCHED: usize = 1024;
 
 /// Writes to something that takes bytes: the machine's console.
 struct Writer<F>(F);
@@ -51,7 +30,7 @@ impl<F: FnMut(&[u8]) -> Result<(), Error>> Console for Writer<F> {
     }
 
     fn write_lent(&mut self, text: Lent<'_>) -> Result<(), NotWritten> {
-        let mut piece = [0; PIECE];
+        let mut piece = [0; FETCHED];
         let mut offset = 0;
         loop {
             let count = text.read(offset, &mut piece);
@@ -61,6 +40,14 @@ impl<F: FnMut(&[u8]) -> Result<(), Error>> Console for Writer<F> {
             self.write(&piece[..count])?;
             offset += count;
         }
+    }
+
+    fn watch(&mut self, _: Capability) -> Result<(), NotRead> {
+        Err(NotRead::WriteOnly)
+    }
+
+    fn read(&mut self) -> Result<Piece, NotRead> {
+        Err(NotRead::WriteOnly)
     }
 }
 
@@ -117,7 +104,7 @@ mod tests {
 
     #[test]
     fn writes_lent_text_of_any_length() {
-        for length in [1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+        for length in [1, FETCHED - 1, FETCHED, FETCHED + 1, 3 * FETCHED] {
             let text: Vec<u8> = (0..length).map(|index| index as u8).collect();
             let mut message = call(1, b"");
             let address = text.as_ptr() as u64;
@@ -130,7 +117,7 @@ mod tests {
     #[test]
     fn writes_nothing_that_it_does_not_understand() {
         let lies =
-            [call(0, b"\x05a"), call(0, b""), call(1, b""), call(2, b"\x01a"), call(0, b"\0x")];
+            [call(0, b"\x05a"), call(0, b""), call(1, b""), call(4, b"\x01a"), call(0, b"\0x")];
         assert_eq!(written(vec_of(lies)), b"");
     }
 

@@ -1,6 +1,7 @@
 //! Who has which device, and what was made for it.
 
 use crate::bus::{self, Function, Messages};
+use crate::lines::Lines;
 use crate::space::Configuration;
 use alloc::vec::Vec;
 use phi_idl::{Caller, Capability};
@@ -40,6 +41,7 @@ pub struct Desk {
     hardware: Hardware,
     configuration: Option<Configuration>,
     places: Vec<Place>,
+    lines: Lines,
 }
 
 impl Desk {
@@ -56,7 +58,8 @@ impl Desk {
             space: None,
         };
         let places = functions.unwrap_or_default().into_iter().map(place).collect();
-        Desk { hardware, configuration, places }
+        let lines = Lines::find(&hardware);
+        Desk { hardware, configuration, places, lines }
     }
 
     /// The configuration space, and the place of the device that `caller` has claimed.
@@ -64,7 +67,7 @@ impl Desk {
         &mut self,
         caller: Caller,
     ) -> Result<(&Hardware, &Configuration, &mut Place), PlatformError> {
-        let Desk { hardware, configuration, places } = self;
+        let Desk { hardware, configuration, places, .. } = self;
         let own = places.iter_mut().find(|place| place.driver == Some(caller.badge));
         let configuration = configuration.as_ref().ok_or(PlatformError::NotFound)?;
         Ok((hardware, configuration, own.ok_or(PlatformError::NotClaimed)?))
@@ -72,7 +75,7 @@ impl Desk {
 }
 
 /// A revocable copy of what the platform keeps.
-fn copy(of: &Capability, rights: Rights) -> Result<Capability, PlatformError> {
+pub fn copy(of: &Capability, rights: Rights) -> Result<Capability, PlatformError> {
     of.derive_revocable(rights).map_err(|_| PlatformError::Refused)
 }
 
@@ -161,6 +164,14 @@ impl Platform for Desk {
         place.revoke();
         place.driver = None;
         Ok(())
+    }
+
+    fn claim_line(&mut self, caller: Caller, nth: u16) -> Result<Capability, PlatformError> {
+        self.lines.claim(caller, nth)
+    }
+
+    fn line_irq(&mut self, caller: Caller) -> Result<Capability, PlatformError> {
+        self.lines.irq(&self.hardware, caller)
     }
 }
 

@@ -16,6 +16,7 @@ extern crate std;
 mod bus;
 mod desk;
 mod firmware;
+mod lines;
 mod space;
 
 use desk::Desk;

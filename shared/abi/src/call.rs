@@ -130,6 +130,12 @@ calls! {
     34 DmaMap "dma_map" ("space", "region", "rights") false false;
     /// Takes a region out of a device's reach. Value: 0.
     35 DmaUnmap "dma_unmap" ("space", "region") false false;
+    /// Makes a range of ports. Value: the handle.
+    36 PortsCreate "ports_create" ("hardware", "first", "count") false false;
+    /// Reads a port. `width`: a [`crate::PortWidth`]. Value: what was read.
+    37 PortRead "port_read" ("ports", "offset", "width") false false;
+    /// Writes a port. `width`: a [`crate::PortWidth`]. Value: 0.
+    38 PortWrite "port_write" ("ports", "offset", "width", "value") false false;
 }
 
 impl Number {

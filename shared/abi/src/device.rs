@@ -24,6 +24,39 @@ impl Caching {
     }
 }
 
+/// How many bytes of ports are read or written at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum PortWidth {
+    /// One.
+    Byte = 1,
+    /// Two.
+    Word = 2,
+    /// Four.
+    Double = 4,
+}
+
+impl PortWidth {
+    /// Of so many bytes.
+    pub fn from_number(number: u64) -> Option<PortWidth> {
+        match number {
+            1 => Some(PortWidth::Byte),
+            2 => Some(PortWidth::Word),
+            4 => Some(PortWidth::Double),
+            _ => None,
+        }
+    }
+
+    /// The largest value that fits.
+    pub fn most(self) -> u32 {
+        match self {
+            PortWidth::Byte => 0xFF,
+            PortWidth::Word => 0xFFFF,
+            PortWidth::Double => u32::MAX,
+        }
+    }
+}
+
 /// Where interrupts come from, as a word of [`crate::Number::IrqCreate`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IrqSource {

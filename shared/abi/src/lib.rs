@@ -29,7 +29,7 @@ mod start;
 mod status;
 
 pub use call::{CALLS, CallDescription, CallFunction, CallTable, Number};
-pub use device::{Caching, IrqSource, REGION_PINNED};
+pub use device::{Caching, IrqSource, PortWidth, REGION_PINNED};
 pub use fault::{Fault, FaultKind};
 pub use handle::Handle;
 pub use info::{
@@ -43,7 +43,7 @@ pub use start::{
 pub use status::{Blame, Error, Outcome};
 
 /// Version of this interface. A machine refuses an image built for another one.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// An ELF note that says for which [`ABI_VERSION`] an image was built. Each image has one.
 ///

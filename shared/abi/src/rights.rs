@@ -28,11 +28,13 @@ pub enum Kind {
     DmaSpace = 10,
     /// The machine's devices: from it the capabilities to single ones are made.
     Hardware = 11,
+    /// A range of the machine's ports.
+    Ports = 12,
 }
 
 impl Kind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Region,
         Kind::Mailbox,
         Kind::Signal,
@@ -44,6 +46,7 @@ impl Kind {
         Kind::Irq,
         Kind::DmaSpace,
         Kind::Hardware,
+        Kind::Ports,
     ];
 
     /// The kind with this number.
@@ -60,7 +63,7 @@ impl Kind {
             Kind::Signal => shared.union(Rights::NOTIFY).union(Rights::WAIT),
             Kind::Reply => Rights::TRANSFER,
             Kind::Domain => shared.union(Rights::START).union(Rights::STOP).union(Rights::INSPECT),
-            Kind::Thread | Kind::Irq | Kind::DmaSpace | Kind::Hardware => {
+            Kind::Thread | Kind::Irq | Kind::DmaSpace | Kind::Hardware | Kind::Ports => {
                 shared.union(Rights::CONTROL)
             }
             Kind::Object => {
@@ -84,6 +87,7 @@ impl Kind {
             Kind::Irq => "irq",
             Kind::DmaSpace => "dma-space",
             Kind::Hardware => "hardware",
+            Kind::Ports => "ports",
         }
     }
 }
@@ -119,7 +123,7 @@ bitflags! {
         const STOP = 1 << 10;
         /// Read a domain's state and statistics.
         const INSPECT = 1 << 11;
-        /// Change a thread's priority; use an interrupt or a DMA space; make these from the machine's
+        /// Change a thread's priority; use an interrupt, a DMA space or ports; make these from the machine's
         /// devices.
         const CONTROL = 1 << 12;
         /// The first of the 16 rights that a server defines for its own objects.

@@ -10,6 +10,7 @@ pub(crate) enum Counted {
     Signal(u32),
     Irq(u32),
     DmaSpace(u32),
+    Ports(u32),
 }
 
 /// How objects of all kinds share one range of anchors, kind by kind.
@@ -19,6 +20,7 @@ pub(crate) struct Anchors {
     signals: u32,
     irqs: u32,
     dma_spaces: u32,
+    ports: u32,
     domains: u32,
     threads: u32,
     console: u32,
@@ -29,7 +31,7 @@ pub(crate) struct Anchors {
 impl Anchors {
     pub(crate) fn new(
         [regions, mailboxes, signals]: [u32; 3],
-        [irqs, dma_spaces]: [u32; 2],
+        [irqs, dma_spaces, ports]: [u32; 3],
         domains: u32,
         threads: u32,
     ) -> Anchors {
@@ -44,6 +46,7 @@ impl Anchors {
             signals: next(signals),
             irqs: next(irqs),
             dma_spaces: next(dma_spaces),
+            ports: next(ports),
             domains: next(domains),
             threads: next(threads),
             console: next(1),
@@ -74,6 +77,7 @@ impl Anchors {
             Kind::Console => self.console,
             Kind::Irq => self.irqs + object,
             Kind::DmaSpace => self.dma_spaces + object,
+            Kind::Ports => self.ports + object,
             Kind::Hardware => self.hardware,
         }
     }
@@ -87,8 +91,10 @@ impl Anchors {
             Some(Counted::Signal(anchor - self.signals))
         } else if anchor < self.dma_spaces {
             Some(Counted::Irq(anchor - self.irqs))
-        } else if anchor < self.domains {
+        } else if anchor < self.ports {
             Some(Counted::DmaSpace(anchor - self.dma_spaces))
+        } else if anchor < self.domains {
+            Some(Counted::Ports(anchor - self.ports))
         } else {
             None
         }

@@ -3,6 +3,7 @@
 use crate::anchor::Anchors;
 use crate::device::{DMA_SPACES, DmaSpace, IRQS, Irq};
 use crate::object::{Activity, Counts, Domain, Thread, Way};
+use crate::ports::{PORTS, Ports};
 use crate::{Content, Frame, Image, Kernel, Machine, RegionIndex, Span};
 use alloc::boxed::Box;
 use alloc::vec;
@@ -60,8 +61,8 @@ struct Sizes {
     messages: u32,
     signals: u32,
     threads: u32,
-    /// Sources of interrupts, and DMA spaces.
-    devices: [u32; 2],
+    /// Sources of interrupts, DMA spaces, and ranges of ports.
+    devices: [u32; 3],
 }
 
 impl Sizes {
@@ -80,7 +81,7 @@ impl Sizes {
             messages: sum("messages", POOL, capacities.sum(), |quota| quota.messages)?,
             signals: sum("signals", POOL, 2 * plan.services.len(), |quota| quota.signals)?,
             threads: sum("threads", THREADS, 0, |quota| quota.threads)?,
-            devices: if plan.has_hardware() { [IRQS, DMA_SPACES] } else { [0; 2] },
+            devices: if plan.has_hardware() { [IRQS, DMA_SPACES, PORTS] } else { [0; 3] },
         })
     }
 }
@@ -175,6 +176,7 @@ impl<M: Machine> Kernel<M> {
             regions: vec![Region::FREE; regions as usize].into_boxed_slice(),
             irqs: vec![Irq::FREE; devices[0] as usize].into_boxed_slice(),
             dma_spaces: vec![DmaSpace::FREE; devices[1] as usize].into_boxed_slice(),
+            ports: vec![Ports::FREE; devices[2] as usize].into_boxed_slice(),
             ready: ReadyQueues::EMPTY,
             deadlines: Deadlines::new(threads as usize + 2 * domains.len()),
             unreferenced: List::EMPTY,

@@ -129,6 +129,9 @@ impl<M: Machine> Kernel<M> {
             Number::DmaSpaceCreate => self.dma_space_create(thread, first, second),
             Number::DmaMap => self.dma_map(thread, first, second, third),
             Number::DmaUnmap => self.dma_unmap(thread, first, second),
+            Number::PortsCreate => self.ports_create(thread, first, second, third),
+            Number::PortRead => self.port_read(thread, first, second, third),
+            Number::PortWrite => self.port_write(thread, [first, second, third, fourth]),
         }
     }
 

@@ -136,7 +136,7 @@ impl<M: Machine> Writer<'_, M> {
             Kind::Domain => &self.names.domains,
             Kind::Thread | Kind::Reply => &self.names.threads,
             // A system with devices has no canonical form: nothing explores one.
-            Kind::Console | Kind::Irq | Kind::DmaSpace | Kind::Hardware => return 0,
+            Kind::Console | Kind::Irq | Kind::DmaSpace | Kind::Hardware | Kind::Ports => return 0,
         };
         names.get(object as usize).copied().unwrap_or(NOTHING)
     }

@@ -78,7 +78,7 @@ impl DmaSpace {
 }
 
 impl<M: Machine> Kernel<M> {
-    fn devices(&mut self) -> Result<&mut dyn Devices, Error> {
+    pub(crate) fn devices(&mut self) -> Result<&mut dyn Devices, Error> {
         self.machine.devices().ok_or(Error::Machine)
     }
 
@@ -376,7 +376,7 @@ impl<M: Machine> Kernel<M> {
         }
     }
 
-    /// Ends the interrupts and the DMA spaces that a domain made.
+    /// Ends the interrupts, the DMA spaces and the ports that a domain made.
     pub(crate) fn end_devices(&mut self, domain: u32) {
         for irq in 0..self.irqs.len() as u32 {
             if u32::from(self.irqs[irq as usize].owner) == domain {
@@ -388,10 +388,15 @@ impl<M: Machine> Kernel<M> {
                 self.destroy_dma_space(space);
             }
         }
+        for ports in 0..self.ports.len() as u32 {
+            if u32::from(self.ports[ports as usize].owner) == domain {
+                self.destroy_ports(ports);
+            }
+        }
     }
 
     /// The domain of a thread that may make something of the hardware and has room for a capability.
-    fn hardware_user(&mut self, thread: u32, hardware: u64) -> Result<u32, Stop> {
+    pub(crate) fn hardware_user(&mut self, thread: u32, hardware: u64) -> Result<u32, Stop> {
         self.entry_for(thread, hardware, Kind::Hardware, Rights::CONTROL)?;
         let space = self.space_of(thread);
         if self.capabilities.free_slots(space) == 0 {

@@ -3,6 +3,7 @@
 use crate::anchor::Anchors;
 use crate::device::{DmaSpace, Irq};
 use crate::object::{Activity, Counts, Domain, Thread};
+use crate::ports::Ports;
 use crate::{DomainIndex, Frame, Machine, ThreadIndex};
 use alloc::boxed::Box;
 use phi_abi::{DomainInfo, DomainStatistics, Fault, StartBlock};
@@ -37,6 +38,7 @@ pub struct Kernel<M: Machine> {
     pub(crate) regions: Box<[Region]>,
     pub(crate) irqs: Box<[Irq]>,
     pub(crate) dma_spaces: Box<[DmaSpace]>,
+    pub(crate) ports: Box<[Ports]>,
     pub(crate) domains: Box<[Domain]>,
     pub(crate) ready: ReadyQueues,
     /// Deadlines of threads, and after them of the domains' budgets.

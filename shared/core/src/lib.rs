@@ -39,6 +39,7 @@ mod lifetime;
 mod machine;
 mod mailbox;
 mod object;
+mod ports;
 mod region;
 mod replace;
 mod reply;

@@ -61,6 +61,7 @@ impl<M: Machine> Kernel<M> {
                 }
                 Some(Counted::Irq(irq)) => self.destroy_irq(irq),
                 Some(Counted::DmaSpace(space)) => self.destroy_dma_space(space),
+                Some(Counted::Ports(ports)) => self.destroy_ports(ports),
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! What ΦCore needs of the machine that runs it.
 
 use crate::MessageSignal;
-use phi_abi::{Caching, IrqSource, Rights, StartBlock};
+use phi_abi::{Caching, IrqSource, PortWidth, Rights, StartBlock};
 
 /// A domain: index into the plan's services.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -171,4 +171,13 @@ pub trait Devices {
     /// Takes the pages of `span` out of the device's reach. When this returns, it is over with what was
     /// under way.
     fn dma_unmap(&mut self, space: DmaIndex, region: RegionIndex, span: Span);
+
+    /// Whether `count` ports from `first` on may be a service's: the machine itself uses none of them.
+    fn ports_open(&mut self, first: u16, count: u16) -> Result<(), MachineError>;
+
+    /// Reads a port of a range that was opened.
+    fn port_read(&mut self, port: u16, width: PortWidth) -> u32;
+
+    /// Writes such a port, a value that fits.
+    fn port_write(&mut self, port: u16, width: PortWidth, value: u32);
 }

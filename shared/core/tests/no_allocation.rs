@@ -8,7 +8,7 @@ use std::cell::Cell;
 use phi_abi::layout::{IMAGE_OFFSET, PAGE, WINDOWS_BASE, window};
 use phi_abi::{
     CALLS, Caching, DERIVE_REVOCABLE, FOREVER, Fault, FaultKind, Grant, Handle, IrqSource, Kind,
-    Message, Number, Rights, StartBlock,
+    Message, Number, PortWidth, Rights, StartBlock,
 };
 use phi_core::{
     Content, Devices, DmaIndex, DomainIndex, IrqIndex, Kernel, Machine, MachineError,
@@ -106,6 +106,16 @@ impl Devices for Idle {
     }
 
     fn dma_unmap(&mut self, _: DmaIndex, _: RegionIndex, _: Span) {}
+
+    fn ports_open(&mut self, _: u16, _: u16) -> Result<(), MachineError> {
+        Ok(())
+    }
+
+    fn port_read(&mut self, _: u16, _: PortWidth) -> u32 {
+        0
+    }
+
+    fn port_write(&mut self, _: u16, _: PortWidth, _: u32) {}
 }
 
 /// A machine that keeps nothing but start blocks, in places made beforehand.
@@ -377,6 +387,9 @@ impl Running {
         self.call(driver, Number::DmaUnmap, &[space, region]);
         self.call(driver, Number::DmaMap, &[space, region, 4]);
         self.call(driver, Number::CapabilityRevoke, &[space]);
+        let ports = self.call(driver, Number::PortsCreate, &[hardware, 0x3E8, 8]);
+        self.call(driver, Number::PortWrite, &[ports, 7, 1, 0xA5]);
+        self.call(driver, Number::PortRead, &[ports, 7, 1]);
     }
 }
 

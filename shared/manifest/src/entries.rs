@@ -204,7 +204,8 @@ pub const DOMAIN: &str = "domain:";
 pub const EVENTS: &str = "events";
 
 /// The drivers that machines have, and what the device of each is called.
-pub const DRIVERS: [(&str, &str); 2] = [("host-disk", "disk"), ("host-tap", "nic")];
+pub const DRIVERS: [(&str, &str); 3] =
+    [("host-disk", "disk"), ("host-tap", "nic"), ("host-tty", "tty")];
 
 /// What the device of a driver is called.
 pub fn device_of(driver: &str) -> Option<&'static str> {

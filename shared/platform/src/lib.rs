@@ -37,7 +37,17 @@ pub trait Platform {
 
     /// Gives the claimed device up.
     fn release(&mut self, caller: Caller) -> Result<(), PlatformError>;
+
+    /// Takes the serial line number `nth`, from 0, of those that the kernel does not write to itself: its ports,
+    /// [`LINE_PORTS`] of them. A driver has a line besides a device, or instead.
+    fn claim_line(&mut self, caller: Caller, nth: u16) -> Result<Capability, PlatformError>;
+
+    /// The claimed line's interrupt.
+    fn line_irq(&mut self, caller: Caller) -> Result<Capability, PlatformError>;
 }
+
+/// Ports of a serial line.
+pub const LINE_PORTS: u16 = 8;
 
 /// A device that was claimed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Devices: their registers, their interrupts, and what they can reach of memory.
 
 use crate::{Capability, Incoming, Mapping, Region, Signal, WrongKind, system};
-use phi_abi::{Caching, Error, Handle, IrqSource, Kind, Number, Rights};
+use phi_abi::{Caching, Error, Handle, IrqSource, Kind, Number, PortWidth, Rights};
 
 /// The machine's devices. What is made from it ends with this domain.
 #[derive(Debug)]
@@ -51,6 +51,16 @@ impl Hardware {
     pub fn dma_space(&self, requester: u16) -> Result<DmaSpace, Error> {
         let words = [self.0.handle().0, u64::from(requester), 0, 0];
         Ok(DmaSpace(made(system::plain(Number::DmaSpaceCreate, words)?)))
+    }
+
+    /// `count` ports from `first` on.
+    ///
+    /// # Errors
+    /// `Busy` when another range has one of them; `Denied` when the machine uses one itself; `QuotaExceeded`,
+    /// `Revoked`, `Machine`.
+    pub fn ports(&self, first: u16, count: u16) -> Result<Ports, Error> {
+        let words = [self.0.handle().0, first.into(), count.into(), 0];
+        Ok(Ports(made(system::plain(Number::PortsCreate, words)?)))
     }
 }
 
@@ -161,6 +171,44 @@ impl TryFrom<Capability> for DmaSpace {
     fn try_from(capability: Capability) -> Result<DmaSpace, WrongKind> {
         capability.expect(Kind::DmaSpace)?;
         Ok(DmaSpace(capability))
+    }
+}
+
+/// A range of ports: registers that only ΦCore can reach.
+#[derive(Debug)]
+pub struct Ports(Capability);
+
+impl Ports {
+    /// Reads the byte at `offset` from the range's first port; a fault for one that does not lie in it.
+    ///
+    /// # Errors
+    /// `Revoked`, `Dead`.
+    pub fn read(&self, offset: u16) -> Result<u8, Error> {
+        let words = [self.0.handle().0, offset.into(), PortWidth::Byte as u64, 0];
+        Ok(system::plain(Number::PortRead, words)? as u8)
+    }
+
+    /// Writes a byte there.
+    ///
+    /// # Errors
+    /// As [`Ports::read`].
+    pub fn write(&self, offset: u16, value: u8) -> Result<(), Error> {
+        let words = [self.0.handle().0, offset.into(), PortWidth::Byte as u64, value.into()];
+        system::plain(Number::PortWrite, words).map(drop)
+    }
+
+    /// The capability, to derive from.
+    pub fn capability(&self) -> &Capability {
+        &self.0
+    }
+}
+
+impl TryFrom<Capability> for Ports {
+    type Error = WrongKind;
+
+    fn try_from(capability: Capability) -> Result<Ports, WrongKind> {
+        capability.expect(Kind::Ports)?;
+        Ok(Ports(capability))
     }
 }
 

@@ -49,5 +49,5 @@ macro_rules! functions {
 static TABLE: CallTable = CallTable {
     version: ABI_VERSION,
     count: CALLS.len() as u32,
-    functions: functions!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35),
+    functions: functions!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38),
 };

@@ -89,7 +89,7 @@ mod thread;
 pub use capability::{Capability, WrongKind};
 pub use clock::{now, sleep};
 pub use console::Console;
-pub use device::{DmaSpace, Hardware, Irq, Registers, Width};
+pub use device::{DmaSpace, Hardware, Irq, Ports, Registers, Width};
 pub use domain::Domain;
 pub use lent::{LentBytes, LentBytesMut};
 pub use lock::{Mutex, MutexGuard, YieldingLock};

@@ -40,7 +40,7 @@ const WEIGHTS: [(Number, u64); 28] = [
 ];
 
 /// The same of calls of devices, for who holds hardware.
-const DEVICE_WEIGHTS: [(Number, u64); 7] = [
+const DEVICE_WEIGHTS: [(Number, u64); 10] = [
     (Number::DeviceRegion, 1),
     (Number::IrqCreate, 15),
     (Number::IrqBind, 60),
@@ -48,6 +48,9 @@ const DEVICE_WEIGHTS: [(Number, u64); 7] = [
     (Number::DmaSpaceCreate, 15),
     (Number::DmaMap, 120),
     (Number::DmaUnmap, 15),
+    (Number::PortsCreate, 15),
+    (Number::PortRead, 15),
+    (Number::PortWrite, 15),
 ];
 
 /// What messages go to.
@@ -282,6 +285,13 @@ fn words(turn: &mut Turn<'_>, number: Number) -> Option<(Number, [u64; 4])> {
         Number::DmaUnmap => {
             let space = controlled(turn, Kind::DmaSpace)?;
             [space, of(pick(turn, &[Kind::Region], none))?, 0, 0]
+        }
+        Number::PortsCreate => {
+            let hardware = controlled(turn, Kind::Hardware)?;
+            [hardware, turn.random.below(64), 1 + turn.random.below(8), 0]
+        }
+        Number::PortRead | Number::PortWrite => {
+            [controlled(turn, Kind::Ports)?, 0, 1, turn.random.below(256)]
         }
     };
     Some((number, words))

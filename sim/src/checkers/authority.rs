@@ -25,7 +25,10 @@ fn needed(number: Number, words: &[u64; 4]) -> Option<Rights> {
         | Number::IrqAcknowledge
         | Number::DmaSpaceCreate
         | Number::DmaMap
-        | Number::DmaUnmap => Rights::CONTROL,
+        | Number::DmaUnmap
+        | Number::PortsCreate
+        | Number::PortRead
+        | Number::PortWrite => Rights::CONTROL,
         Number::DomainStart => Rights::START,
         Number::DomainStop => Rights::STOP,
         Number::DomainInspect => Rights::INSPECT,
@@ -140,6 +143,10 @@ fn succeeded(
                 Some(object) => ledger.made(domain, value, kind, object),
                 None => violates(Property::Memory, format!("the machine has no such {kind:?}")),
             }
+        }
+        Number::PortsCreate => {
+            let object = ledger.object(Object { owner: domain, index: NONE });
+            ledger.made(domain, value, Kind::Ports, object)
         }
         Number::DmaMap => mapped_for_a_device(ledger, domain, pending),
         Number::DmaUnmap => {

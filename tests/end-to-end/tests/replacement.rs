@@ -63,7 +63,7 @@ fn an_image_of_another_abi_version_is_refused() {
     let replacement = format!("keeps={}", file.display());
     let output = expect(phi_host().args(["run", SYSTEM, "--replace", &replacement]), 2);
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("it was built for ABI version 4, and this is version 3"), "{error}");
+    assert!(error.contains("it was built for ABI version 5, and this is version 4"), "{error}");
 }
 
 #[test]

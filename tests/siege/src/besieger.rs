@@ -47,9 +47,12 @@ fn kind_of(number: Number) -> Option<Kind> {
         Number::ThreadPriority => Kind::Thread,
         Number::ConsoleWrite => Kind::Console,
         Number::DomainStart | Number::DomainStop | Number::DomainInspect => Kind::Domain,
-        Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate => Kind::Hardware,
+        Number::DeviceRegion | Number::IrqCreate | Number::DmaSpaceCreate | Number::PortsCreate => {
+            Kind::Hardware
+        }
         Number::IrqBind | Number::IrqAcknowledge => Kind::Irq,
         Number::DmaMap | Number::DmaUnmap => Kind::DmaSpace,
+        Number::PortRead | Number::PortWrite => Kind::Ports,
         _ => return None,
     })
 }

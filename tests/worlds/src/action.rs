@@ -104,7 +104,7 @@ fn kinds(verb: Verb) -> &'static [Kind] {
             Kind::Thread => &[Kind::Thread],
             Kind::Console => &[Kind::Console],
             // No world has devices.
-            Kind::Irq | Kind::DmaSpace | Kind::Hardware => &[],
+            Kind::Irq | Kind::DmaSpace | Kind::Hardware | Kind::Ports => &[],
         },
         Verb::Map(_) | Verb::Unmap => &[Kind::Region],
         Verb::Mint(_) | Verb::Receive(_) => &[Kind::Mailbox],

@@ -1,9 +1,9 @@
 //! Where a driver's first thread begins in its process.
 
 use super::Driver;
-use crate::linux::{disk, host_thread, nic};
+use crate::linux::{disk, host_thread, nic, tty};
 use phi_abi::{CallTable, Message, Number, StartBlock};
-use phi_rt::Service;
+use phi_rt::{Mailbox, Service, Signal};
 
 /// The entry of a driver, in place of an image's.
 ///
@@ -21,6 +21,7 @@ pub unsafe extern "C" fn entry(start: *const StartBlock, table: *const CallTable
         Some(driver) => match *driver {
             Driver::Disk(_) => disk::driver::run(&service, &driver),
             Driver::Nic(_) => nic::driver::run(&service, &driver),
+            Driver::Tty(_) => tty::driver::run(&service, &driver),
         },
         None => 1,
     })
@@ -36,4 +37,11 @@ pub fn give_up(reason: &str) {
     let mut message = Message::new(0, &reason.as_bytes()[..end]).unwrap_or(Message::EMPTY);
     // SAFETY: the message is this frame's own; the call does not return.
     unsafe { phi_rt::system::call(Number::DomainPanic, [0; 4], &raw mut message) };
+}
+
+/// A new signal that is bound to `mailbox`.
+pub fn bound_signal(mailbox: &Mailbox) -> Option<Signal> {
+    let signal = Signal::create().ok()?;
+    signal.bind(mailbox).ok()?;
+    Some(signal)
 }

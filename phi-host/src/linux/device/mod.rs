@@ -2,13 +2,16 @@
 //! them, and what of a driver's process depends on which one it is.
 
 mod entry;
+mod file;
 
-pub use entry::{entry, give_up};
+pub use entry::{bound_signal, entry, give_up};
+pub use file::{File, MOST};
 
 use super::attempt;
 use super::disk::ring::Ring;
 use super::disk::{self, Disk, DiskFile, Parameters};
 use super::nic::{self, Interface, Tap};
+use super::tty::{self, Terminal, TerminalFile};
 use crate::failure;
 use nix::errno::Errno;
 use phi_manifest::plan::{Plan, ServicePlan};
@@ -35,6 +38,9 @@ pub const DISK: Kind = Kind { driver: "host-disk", noun: "disk", option: "--disk
 /// Network cards.
 pub const NIC: Kind =
     Kind { driver: "host-tap", noun: "network card", option: "--nic NAME=INTERFACE" };
+
+/// Lines with a terminal.
+pub const TTY: Kind = Kind { driver: "host-tty", noun: "line", option: "--tty NAME=FILE" };
 
 /// What the command line hands in for a device.
 pub trait Given {
@@ -150,30 +156,40 @@ pub enum Device {
     Disk(Disk),
     /// A network card.
     Nic(Tap),
+    /// A line.
+    Tty(Terminal),
+}
+
+/// What is handed in for a system's devices.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct AllGiven {
+    /// Files of disks.
+    pub disks: Vec<DiskFile>,
+    /// Interfaces of network cards.
+    pub nics: Vec<Interface>,
+    /// Terminal devices of lines.
+    pub ttys: Vec<TerminalFile>,
 }
 
 /// The devices of the services of `plan`, in their order.
 ///
 /// # Errors
 /// [`DeviceError`].
-pub fn open_all(
-    plan: &Plan,
-    files: &[DiskFile],
-    interfaces: &[Interface],
-) -> Result<Vec<Option<Device>>, DeviceError> {
-    let (files, interfaces) = (assign(plan, files)?, assign(plan, interfaces)?);
-    if files.iter().any(Option::is_some) {
+pub fn open_all(plan: &Plan, given: &AllGiven) -> Result<Vec<Option<Device>>, DeviceError> {
+    let AllGiven { disks, nics, ttys } = given;
+    let (disks, nics, ttys) = (assign(plan, disks)?, assign(plan, nics)?, assign(plan, ttys)?);
+    if disks.iter().any(Option::is_some) {
         attempt::driver_ring().map_err(DeviceError::NoRing)?;
     }
-    let given = plan.services.iter().zip(files.into_iter().zip(interfaces));
-    let open = |(service, given): (&ServicePlan, (Option<&DiskFile>, Option<&Interface>))| {
-        Ok(match given {
-            (Some(file), _) => Some(Device::Disk(Disk::for_service(file, service)?)),
-            (_, Some(interface)) => Some(Device::Nic(Tap::open(interface)?)),
+    let open = |(index, service): (usize, &ServicePlan)| {
+        Ok(match (disks[index], nics[index], ttys[index]) {
+            (Some(file), ..) => Some(Device::Disk(Disk::for_service(file, service)?)),
+            (_, Some(interface), _) => Some(Device::Nic(Tap::open(interface)?)),
+            (.., Some(file)) => Some(Device::Tty(Terminal::open(file)?)),
             _ => None,
         })
     };
-    given.map(open).collect()
+    plan.services.iter().enumerate().map(open).collect()
 }
 
 impl Device {
@@ -181,7 +197,7 @@ impl Device {
     pub fn note(&self) -> Option<String> {
         match self {
             Device::Disk(disk) => disk.note(),
-            Device::Nic(_) => None,
+            Device::Nic(_) | Device::Tty(_) => None,
         }
     }
 
@@ -190,6 +206,7 @@ impl Device {
         match self {
             Device::Disk(disk) => Assignment::Disk(disk.parameters),
             Device::Nic(tap) => Assignment::Nic(tap.address.0),
+            Device::Tty(_) => Assignment::Tty,
         }
     }
 
@@ -201,6 +218,7 @@ impl Device {
         match self {
             Device::Disk(disk) => disk.hand_out(),
             Device::Nic(tap) => tap.hand_out(),
+            Device::Tty(terminal) => terminal.hand_out(),
         }
     }
 
@@ -211,8 +229,8 @@ impl Device {
     pub fn settle(&self) -> io::Result<()> {
         match self {
             Device::Disk(disk) => disk.settle(),
-            // A frame is sent or received in one step.
-            Device::Nic(_) => Ok(()),
+            // What is read or written is so in one step.
+            Device::Nic(_) | Device::Tty(_) => Ok(()),
         }
     }
 }
@@ -224,6 +242,8 @@ pub enum Assignment {
     Disk(Parameters),
     /// A network card with this address.
     Nic([u8; 6]),
+    /// A line.
+    Tty,
 }
 
 impl Assignment {
@@ -231,7 +251,7 @@ impl Assignment {
     pub fn descriptors(self) -> u64 {
         match self {
             Assignment::Disk(_) => Ring::DESCRIPTORS,
-            Assignment::Nic(_) => 1,
+            Assignment::Nic(_) | Assignment::Tty => 1,
         }
     }
 }
@@ -241,8 +261,8 @@ impl Assignment {
 pub enum Descriptors {
     /// A ring and the counter that wakes the thread at it.
     Ring(disk::ring::Descriptors),
-    /// What frames are read from and written to.
-    Frames(RawFd),
+    /// What is read from and written to, at most [`MOST`] bytes at once.
+    File(RawFd),
 }
 
 /// What a driver's process has of its device before its filter closes.
@@ -251,6 +271,8 @@ pub enum Held {
     Disk(Box<Ring>),
     /// Of a network card, with its address.
     Nic(OwnedFd, [u8; 6]),
+    /// Of a line.
+    Tty(OwnedFd),
 }
 
 impl Held {
@@ -264,6 +286,7 @@ impl Held {
                 Ring::new(file.as_fd(), parameters).map(|ring| Held::Disk(Box::new(ring)))
             }
             Assignment::Nic(address) => Ok(Held::Nic(file, address)),
+            Assignment::Tty => Ok(Held::Tty(file)),
         }
     }
 
@@ -271,7 +294,7 @@ impl Held {
     pub fn descriptors(&self) -> Descriptors {
         match self {
             Held::Disk(ring) => Descriptors::Ring(ring.descriptors()),
-            Held::Nic(frames, _) => Descriptors::Frames(frames.as_raw_fd()),
+            Held::Nic(file, _) | Held::Tty(file) => Descriptors::File(file.as_raw_fd()),
         }
     }
 
@@ -279,7 +302,7 @@ impl Held {
     pub fn workers(&self) -> u64 {
         match self {
             Held::Disk(_) => Ring::WORKERS,
-            Held::Nic(..) => 0,
+            Held::Nic(..) | Held::Tty(_) => 0,
         }
     }
 
@@ -287,7 +310,7 @@ impl Held {
     pub fn file(&self) -> u64 {
         match self {
             Held::Disk(ring) => ring.parameters.bytes(),
-            Held::Nic(..) => 0,
+            Held::Nic(..) | Held::Tty(_) => 0,
         }
     }
 }
@@ -298,13 +321,16 @@ pub enum Driver {
     Disk(Box<disk::driver::Driver>),
     /// Of a network card.
     Nic(nic::driver::Driver),
+    /// Of a line.
+    Tty(tty::driver::Driver),
 }
 
 impl From<Held> for Driver {
     fn from(held: Held) -> Driver {
         match held {
             Held::Disk(ring) => Driver::Disk(Box::new(disk::driver::Driver::new(*ring))),
-            Held::Nic(frames, address) => Driver::Nic(nic::driver::Driver::new(frames, address)),
+            Held::Nic(file, address) => Driver::Nic(nic::driver::Driver::new(file, address)),
+            Held::Tty(file) => Driver::Tty(tty::driver::Driver::new(file)),
         }
     }
 }
@@ -317,8 +343,8 @@ impl Driver {
     pub fn leave(&self, range: Range<u64>) -> Result<(), Errno> {
         match self {
             Driver::Disk(driver) => driver.leave(range),
-            // Frames are in the driver's own memory.
-            Driver::Nic(_) => Ok(()),
+            // What is read and written is in the driver's own memory.
+            Driver::Nic(_) | Driver::Tty(_) => Ok(()),
         }
     }
 }

@@ -3,11 +3,11 @@
 //! As `host-disk` it runs as an image does, uses no memory of the heap that it has not used before its filter
 //! closed, and holds no lock across a call that waits.
 
-use crate::linux::device::{self, give_up};
+use crate::linux::device::{self, File, bound_signal, give_up};
 use phi_nic::{Address, Card, FRAME, NicError, WAITING};
-use phi_rt::{Mailbox, Service, Signal};
+use phi_rt::{Service, Signal};
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of the stack of the thread that reads.
@@ -18,7 +18,7 @@ type Frame = (usize, [u8; FRAME]);
 
 /// What the threads of a driver share.
 pub struct Driver {
-    file: OwnedFd,
+    file: File,
     address: Address,
     waiting: Mutex<VecDeque<Frame>>,
 }
@@ -27,26 +27,11 @@ impl Driver {
     /// With what the agent was handed.
     pub fn new(file: OwnedFd, address: [u8; 6]) -> Driver {
         let waiting = Mutex::new(VecDeque::with_capacity(WAITING));
-        Driver { file, address: Address(address), waiting }
+        Driver { file: File::new(file), address: Address(address), waiting }
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Frame>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the next frame.
-    fn read(&self, frame: &mut [u8; FRAME]) -> std::io::Result<usize> {
-        // SAFETY: the kernel writes at most so many bytes there.
-        let count =
-            unsafe { libc::read(self.file.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len()) };
-        usize::try_from(count).map_err(|_| std::io::Error::last_os_error())
-    }
-
-    fn write(&self, frame: &[u8]) -> std::io::Result<usize> {
-        // SAFETY: the kernel reads so many bytes there.
-        let count =
-            unsafe { libc::write(self.file.as_raw_fd(), frame.as_ptr().cast(), frame.len()) };
-        usize::try_from(count).map_err(|_| std::io::Error::last_os_error())
     }
 }
 
@@ -56,7 +41,7 @@ pub fn run(service: &Service, shared: &Arc<device::Driver>) -> u8 {
         give_up("a driver of a network card serves `nic`, and the manifest does not say so");
         return 1;
     };
-    let Some(signal) = came(&mailbox) else {
+    let Some(signal) = bound_signal(&mailbox) else {
         give_up("no signal for frames: see the quotas of signals and handles");
         return 1;
     };
@@ -72,18 +57,11 @@ pub fn run(service: &Service, shared: &Arc<device::Driver>) -> u8 {
     phi_nic::serve(Tapped(shared.clone()), &mailbox, u64::from(service.generation()))
 }
 
-/// A signal that is bound to the mailbox.
-fn came(mailbox: &Mailbox) -> Option<Signal> {
-    let signal = Signal::create().ok()?;
-    signal.bind(mailbox).ok()?;
-    Some(signal)
-}
-
 /// Reads frames without end, and has the other thread look; returns why it cannot any more.
 fn read_all(driver: &Driver, signal: &Signal) -> std::io::Error {
     let mut frame = [0; FRAME];
     loop {
-        match driver.read(&mut frame) {
+        match driver.file.read(&mut frame) {
             Ok(count) if count >= phi_nic::HEAD => {
                 let mut waiting = driver.waiting();
                 let first = waiting.is_empty();
@@ -110,7 +88,7 @@ impl Tapped {
     fn driver(&self) -> Option<&Driver> {
         match &*self.0 {
             device::Driver::Nic(driver) => Some(driver),
-            device::Driver::Disk(_) => None,
+            _ => None,
         }
     }
 }
@@ -126,7 +104,7 @@ impl Card for Tapped {
 
     fn send(&mut self, frame: &[u8]) -> Result<(), NicError> {
         let driver = self.driver().ok_or(NicError::Failed)?;
-        match driver.write(frame) {
+        match driver.file.write(frame) {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.raw_os_error() {
                 Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => NicError::Busy,

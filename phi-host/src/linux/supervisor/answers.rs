@@ -353,7 +353,7 @@ fn described(
             stream => (format!("stream number {stream}"), None),
         },
         Kind::Hardware => ("the hardware".into(), None),
-        Kind::Irq | Kind::DmaSpace => (format!("{} {object}", kind.name()), None),
+        Kind::Irq | Kind::DmaSpace | Kind::Ports => (format!("{} {object}", kind.name()), None),
     }
 }
 

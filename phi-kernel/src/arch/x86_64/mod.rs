@@ -26,7 +26,7 @@ pub use callee_state::{CalleeState, stack_from};
 pub use clock::{Clock, acknowledge};
 pub use context::{Call, Context};
 pub use descriptors::clear_segments;
-pub use devices::{Board, DeviceFault};
+pub use devices::{Board, DeviceFault, ports};
 pub use exit::{Ending, exit};
 pub use extended_state::ExtendedStates;
 pub use handover::{collect, deliver};

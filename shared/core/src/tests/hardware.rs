@@ -2,7 +2,7 @@
 
 use crate::{Devices, DmaIndex, IrqIndex, MachineError, MessageSignal, RegionIndex, Span};
 use phi_abi::layout::PAGE;
-use phi_abi::{Caching, IrqSource, Rights};
+use phi_abi::{Caching, IrqSource, PortWidth, Rights};
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
@@ -11,6 +11,9 @@ pub(crate) const ROOT: u64 = 0xE_0000;
 
 /// Device memory that the machine refuses: its own.
 pub(crate) const REFUSED: u64 = 0xFEE0_0000;
+
+/// A port that the machine refuses.
+pub(crate) const REFUSED_PORT: u64 = 0xF4;
 
 /// What is added to an address for a device that nothing stands before.
 pub(crate) const PHYSICAL: u64 = 1 << 50;
@@ -35,6 +38,8 @@ pub(crate) struct FakeHardware {
     pub(crate) fails: u32,
     /// Spaces in which it has failed, with the region.
     pub(crate) failed: BTreeSet<(u16, u32)>,
+    /// What was written to ports.
+    pub(crate) ports: BTreeMap<u16, u8>,
 }
 
 impl FakeHardware {
@@ -136,6 +141,21 @@ impl Devices for FakeHardware {
     fn dma_unmap(&mut self, space: DmaIndex, region: RegionIndex, span: Span) {
         for page in pages(span) {
             self.reach(space).pages.remove(&(region.0, page));
+        }
+    }
+
+    fn ports_open(&mut self, first: u16, _: u16) -> Result<(), MachineError> {
+        if u64::from(first) == REFUSED_PORT { Err(MachineError) } else { Ok(()) }
+    }
+
+    fn port_read(&mut self, port: u16, width: PortWidth) -> u32 {
+        let bytes = (0..width as u16).map(|at| self.ports.get(&(port + at)).copied().unwrap_or(0));
+        bytes.rev().fold(0, |value, byte| value << 8 | u32::from(byte))
+    }
+
+    fn port_write(&mut self, port: u16, width: PortWidth, value: u32) {
+        for (at, byte) in (0..width as u16).zip(value.to_le_bytes()) {
+            self.ports.insert(port + at, byte);
         }
     }
 }

@@ -95,6 +95,7 @@ fn exists(kernel: &Kernel<FakeMachine>, kind: Kind, object: u32) -> bool {
         Kind::Console | Kind::Hardware => true,
         Kind::Irq => kernel.irqs[object].alive,
         Kind::DmaSpace => kernel.dma_spaces[object].alive,
+        Kind::Ports => kernel.ports[object].alive,
     }
 }
 

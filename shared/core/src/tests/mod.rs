@@ -5,6 +5,7 @@ mod hardware;
 mod invariants;
 mod machine;
 mod plan;
+mod ports;
 mod system;
 
 mod capabilities;

@@ -82,13 +82,16 @@ const WEIGHTS: [(Number, u64); CALLS.len()] = [
     (Number::DomainPanic, 1),
     (Number::ClockRead, 1),
     (Number::ConsoleWrite, 1),
-    (Number::DeviceRegion, 3),
+    (Number::DeviceRegion, 4),
     (Number::IrqCreate, 8),
-    (Number::IrqBind, 24),
+    (Number::IrqBind, 30),
     (Number::IrqAcknowledge, 8),
     (Number::DmaSpaceCreate, 8),
     (Number::DmaMap, 16),
     (Number::DmaUnmap, 6),
+    (Number::PortsCreate, 6),
+    (Number::PortRead, 4),
+    (Number::PortWrite, 4),
 ];
 
 pub(crate) struct Driver {
@@ -454,6 +457,14 @@ impl Driver {
                     Number::DeviceRegion => [hardware, 16 * PAGE, PAGE, 0],
                     _ => [hardware, self.random.below(6), 0, 0],
                 }
+            }
+            Number::PortsCreate => {
+                let hardware = self.handle(thread, &[Kind::Hardware], Rights::CONTROL)?;
+                [hardware, self.random.below(20), 1 + self.random.below(4), 0]
+            }
+            Number::PortRead | Number::PortWrite => {
+                let ports = self.handle(thread, &[Kind::Ports], Rights::CONTROL)?;
+                [ports, 0, 1, self.random.below(256)]
             }
             Number::IrqBind => {
                 let irq = self.handle(thread, &[Kind::Irq], Rights::CONTROL)?;

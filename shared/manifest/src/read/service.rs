@@ -52,6 +52,7 @@ const DRIVER: &[Key] = &[
     Key { name: "name", example: "name = \"host-disk\"" },
     Key { name: "disk", example: "disk = \"data\"" },
     Key { name: "nic", example: "nic = \"net\"" },
+    Key { name: "tty", example: "tty = \"line\"" },
 ];
 
 const SERVES: &[Key] = &[Key { name: "capacity", example: "capacity = 16" }];

@@ -84,7 +84,7 @@ fn unknown_flags_fault(play: &Play) -> Step {
 }
 
 /// Calls whose first word is a handle, with words that are right otherwise.
-const BY_HANDLE: [(Number, [u64; 3]); 26] = [
+const BY_HANDLE: [(Number, [u64; 3]); 29] = [
     (Number::CapabilityDerive, [0, 0, 0]),
     (Number::CapabilityRevoke, [0, 0, 0]),
     (Number::CapabilityDrop, [0, 0, 0]),
@@ -111,6 +111,9 @@ const BY_HANDLE: [(Number, [u64; 3]); 26] = [
     (Number::DmaSpaceCreate, [0, 0, 0]),
     (Number::DmaMap, [0, Rights::READ.bits() as u64, 0]),
     (Number::DmaUnmap, [0, 0, 0]),
+    (Number::PortsCreate, [0, 1, 0]),
+    (Number::PortRead, [0, 1, 0]),
+    (Number::PortWrite, [0, 1, 0]),
 ];
 
 /// Each call by handle is a fault with this handle.

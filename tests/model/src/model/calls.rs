@@ -81,7 +81,10 @@ impl Model {
             | Number::IrqAcknowledge
             | Number::DmaSpaceCreate
             | Number::DmaMap
-            | Number::DmaUnmap => self.device(number, call.words),
+            | Number::DmaUnmap
+            | Number::PortsCreate
+            | Number::PortRead
+            | Number::PortWrite => self.device(number, call.words),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Answer, Model, Stop};
 use phi_abi::layout::PAGE;
-use phi_abi::{Caching, FaultKind, IrqSource, Number, Rights};
+use phi_abi::{Caching, FaultKind, IrqSource, Number, PortWidth, Rights};
 
 impl Model {
     /// What the call on a device can end in.
@@ -20,6 +20,16 @@ impl Model {
             Number::IrqBind => &[(third, third != 0)],
             Number::DmaSpaceCreate => &[(second, second <= u64::from(u16::MAX))],
             Number::DmaMap => &[(third, third == both || third == u64::from(Rights::READ.bits()))],
+            Number::PortsCreate => &[
+                (second, second <= u64::from(u16::MAX)),
+                (third, third > 0 && third <= u64::from(u16::MAX)),
+                (third, second.checked_add(third).is_some_and(|end| end <= 1 << 16)),
+            ],
+            Number::PortRead | Number::PortWrite => {
+                let width = PortWidth::from_number(third);
+                let fits = width.is_some_and(|width| fourth <= u64::from(width.most()));
+                &[(third, width.is_some()), (fourth, number == Number::PortRead || fits)]
+            }
             _ => &[],
         };
         let wrong = arguments.iter().filter(|(_, right)| !right);

@@ -5,6 +5,7 @@ mod acpi;
 mod bus;
 mod io_apic;
 mod iommu;
+pub mod ports;
 mod translation;
 mod unit;
 
