@@ -10,9 +10,9 @@ use super::direct::{DirectThread, Inbox, Notices, Surroundings};
 use super::probe;
 use super::stub;
 use nix::unistd::gettid;
-use phi_abi::{CallTable, Fault};
+use phi_abi::{CallTable, Fault, Message};
 use std::arch::naked_asm;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub struct HostThread {
     in_service: AtomicBool,
     /// Address of the message that is being copied.
     copying: Cell<Option<u64>>,
+    /// The message of the call that is being made through a channel.
+    letter: UnsafeCell<Message>,
     /// The fault that made the thread leave.
     fault: Cell<Option<Fault>>,
     /// Its channels. Not borrowed while the thread is in its service, where it may be forced out.
@@ -137,6 +139,17 @@ impl HostThread {
     /// What it shares with other threads if its service is a driver.
     pub fn driver(&self) -> Option<Arc<Driver>> {
         self.service.driver.clone()
+    }
+
+    /// Where the message of a call through a channel lies meanwhile. What is there is of an earlier call, and so
+    /// the service's own.
+    ///
+    /// # Safety
+    /// There is no other reference to it; on the thread itself.
+    #[allow(clippy::mut_from_ref, reason = "the caller's word")]
+    pub unsafe fn letter(&self) -> &mut Message {
+        // SAFETY: the caller's word.
+        unsafe { &mut *self.letter.get() }
     }
 
     /// Its channels.
@@ -232,6 +245,7 @@ pub fn run(service: Arc<Service>, begin: Begin, prepare: impl FnOnce()) {
         host_stack: Cell::new(0),
         in_service: AtomicBool::new(false),
         copying: Cell::new(None),
+        letter: UnsafeCell::new(Message::EMPTY),
         fault: Cell::new(None),
     };
     let page = thread.page();

@@ -87,9 +87,21 @@ unsafe extern "C" fn serve<const NUMBER: u32>(request: &mut Request) -> Outcome 
     // One for each call, so that nothing about its number is asked on the way of a message.
     // SAFETY: the thread is inside `enter`, and no frame from here to there owns anything.
     unsafe {
+        if !may_pass(NUMBER) {
+            return with_the_supervisor(request);
+        }
         past_the_supervisor(request.thread, request, NUMBER)
             .unwrap_or_else(|| with_the_supervisor(request))
     }
+}
+
+/// Whether calls of this number can go past the supervisor.
+const fn may_pass(number: u32) -> bool {
+    number == Number::Send as u32
+        || number == Number::Call as u32
+        || number == Number::Receive as u32
+        || number == Number::Reply as u32
+        || number == Number::ReplyReceive as u32
 }
 
 /// Makes the call in `request`, which cannot be made through the thread's channels for now.
@@ -152,21 +164,14 @@ unsafe fn past_the_supervisor(
     loop {
         let Request { message, told, .. } = *request;
         let arguments = &request.arguments;
-        if !thread.direct().borrow().may_carry(number, arguments, around.inbox) {
-            return None;
-        }
-        let mut carried = MaybeUninit::<Message>::uninit();
+        // SAFETY: calls of a thread do not nest, so that this is the only reference; a thread that leaves
+        // at a fault below forgets it.
+        let carried = unsafe { thread.letter() };
         if CALLS[number as usize].message_in {
+            let place = std::ptr::from_mut(&mut *carried).cast();
             // SAFETY: as for the way through the supervisor; the destination is a message.
-            let copy = || unsafe { copy_plain(message.cast(), carried.as_mut_ptr().cast()) };
-            thread.copying(message as u64, copy);
-        } else {
-            // SAFETY: these are the first bytes of a message.
-            unsafe { carried.as_mut_ptr().cast::<u8>().write_bytes(0, PLAIN) };
+            thread.copying(message as u64, || unsafe { copy_plain(message.cast(), place) });
         }
-        // SAFETY: all but the capabilities was written, any bytes are right, and nothing looks at
-        // capabilities of which there are none.
-        let carried = unsafe { carried.assume_init_mut() };
         thread.set_in_service(false);
         if !told && CALLS[number as usize].message_in {
             probe::call_begins(thread, number, arguments, Some(carried));

@@ -74,19 +74,6 @@ impl DirectThread {
         }
     }
 
-    /// Whether a call may take the direct path, so that an attempt is worth its message's copy.
-    #[inline(always)]
-    pub fn may_carry(&self, number: u32, arguments: &[u64; 4], inbox: &Inbox) -> bool {
-        let first = arguments[0];
-        inbox.has_news()
-            || match Number::from_number(number) {
-                Some(Number::Call | Number::Send) => self.sender(first).is_some(),
-                Some(Number::Receive) => self.port(first).is_some(),
-                Some(Number::Reply | Number::ReplyReceive) => self.reply(Handle(first)).is_some(),
-                _ => false,
-            }
-    }
-
     #[inline]
     fn sender(&self, handle: u64) -> Option<usize> {
         self.senders.iter().position(|sender| sender.handle == handle)
@@ -163,15 +150,17 @@ impl DirectThread {
         match number {
             Number::Send | Number::Call => self.through(number, first, second, message, around),
             Number::Receive => {
+                let Some(place) = self.port(first) else { return Attempt::Usual };
                 around.page.count_call();
-                self.receive(first, second, message, around)
+                self.receive(place, second, message, around)
             }
             Number::Reply => self.answer(Handle(first), message, around),
-            Number::ReplyReceive if self.port(second).is_some() => {
+            Number::ReplyReceive => {
+                let Some(place) = self.port(second) else { return Attempt::Usual };
                 match self.answer(Handle(first), message, around) {
                     Attempt::Ended(Outcome { status: 0, .. }, _) => {
                         // Counted as one call, with the answer.
-                        self.receive(second, third, message, around)
+                        self.receive(place, third, message, around)
                     }
                     attempt => attempt,
                 }
@@ -213,12 +202,11 @@ impl DirectThread {
     #[inline(always)]
     fn receive(
         &mut self,
-        mailbox: u64,
+        place: usize,
         timeout: u64,
         message: &mut Message,
         around: Surroundings<'_>,
     ) -> Attempt {
-        let Some(place) = self.port(mailbox) else { return Attempt::Usual };
         let carried = self.replies.iter().filter(|reply| reply.adopted.is_none()).count();
         if carried >= REPLIES {
             // On its way ΦCore adopts them.

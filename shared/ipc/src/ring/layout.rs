@@ -122,6 +122,13 @@ impl Payload {
         self.length.store(length as u64);
         self.note.store(note);
         let (words, _) = message.data.as_chunks::<8>();
+        if length == MESSAGE_BYTES {
+            // As many are: no word has to be asked for.
+            for (place, word) in self.data.iter().zip(words) {
+                place.store(u64::from_ne_bytes(*word));
+            }
+            return;
+        }
         let last = length / 8;
         for (place, word) in self.data.iter().zip(words).take(last) {
             place.store(u64::from_ne_bytes(*word));
@@ -153,8 +160,12 @@ impl Payload {
         message.length = length as u16;
         message.grant_count = 0;
         let (places, _) = message.data.as_chunks_mut::<8>();
-        for (place, word) in places.iter_mut().zip(&self.data).take(length.div_ceil(8) as usize) {
-            *place = word.load().to_ne_bytes();
+        let copy = |(place, word): (&mut [u8; 8], &Word)| *place = word.load().to_ne_bytes();
+        let words = places.iter_mut().zip(&self.data);
+        if length == MESSAGE_BYTES as u64 {
+            words.for_each(copy);
+        } else {
+            words.take(length.div_ceil(8) as usize).for_each(copy);
         }
         Some(self.note.load())
     }
