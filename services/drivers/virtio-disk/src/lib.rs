@@ -19,14 +19,11 @@ mod serving;
 
 use core::fmt::Write;
 use device::Disk;
-use phi_platform::{PlatformClient, PlatformError};
+use phi_platform::PlatformClient;
 use phi_rt::{Service, Signal};
 
-/// Ids of PCI of a block device (virtio 1.2, 4.1.2).
-const IDS: (u16, u16) = (0x1AF4, 0x1042);
-
-/// Nanoseconds between two looks for a disk that others look at, too.
-const PAUSE: u64 = 1_000_000;
+/// The kind of a block device (virtio 1.2, 5).
+const KIND: u16 = 2;
 
 /// Serves; returns the exit status.
 pub fn main(service: &Service) -> u8 {
@@ -37,7 +34,9 @@ pub fn main(service: &Service) -> u8 {
     if signal.bind(&mailbox).is_err() {
         return 4;
     }
-    let Some(disk) = find(&mut platform, service.arguments(), &signal) else {
+    let named = |disk: &Disk| disk.name() == service.arguments();
+    let open = |platform: &mut PlatformClient| Disk::open(platform, &signal).filter(named);
+    let Some(disk) = phi_virtio::find(&mut platform, KIND, open) else {
         if let Ok(log) = service.console("log") {
             let name = service.arguments();
             // A log that cannot be written to is not missed.
@@ -52,30 +51,4 @@ pub fn main(service: &Service) -> u8 {
         return 5;
     };
     serving::serve(disk, &mailbox, &signal, u64::from(service.generation()))
-}
-
-/// The disk of this name. Another driver may look at it just now, so a pass that has seen one taken is made
-/// again.
-fn find(platform: &mut PlatformClient, name: &str, signal: &Signal) -> Option<Disk> {
-    loop {
-        let mut taken = false;
-        for nth in 0.. {
-            match platform.claim(IDS.0, IDS.1, nth) {
-                Ok(_) => {}
-                Err(phi_idl::CallError::Refused(PlatformError::Taken)) => {
-                    taken = true;
-                    continue;
-                }
-                Err(_) => break,
-            }
-            if let Some(disk) = Disk::open(platform, signal).filter(|disk| disk.name() == name) {
-                return Some(disk);
-            }
-            platform.release().ok()?;
-        }
-        if !taken {
-            return None;
-        }
-        phi_rt::sleep(PAUSE);
-    }
 }

@@ -15,14 +15,11 @@ mod device;
 use core::fmt::Write;
 use device::NetworkCard;
 use phi_nic::Address;
-use phi_platform::{PlatformClient, PlatformError};
+use phi_platform::PlatformClient;
 use phi_rt::{Service, Signal};
 
-/// Ids of PCI of a network card (virtio 1.2, 4.1.2).
-const IDS: (u16, u16) = (0x1AF4, 0x1041);
-
-/// Nanoseconds between two looks for a card that others look at, too.
-const PAUSE: u64 = 1_000_000;
+/// The kind of a network card (virtio 1.2, 5).
+const KIND: u16 = 1;
 
 /// Serves; returns the exit status.
 pub fn main(service: &Service) -> u8 {
@@ -34,7 +31,8 @@ pub fn main(service: &Service) -> u8 {
         return 4;
     }
     let address = Address::of_name(service.arguments());
-    let Some(card) = find(&mut platform, address, &signal) else {
+    let open = |platform: &mut PlatformClient| NetworkCard::open(platform, address, &signal);
+    let Some(card) = phi_virtio::find(&mut platform, KIND, open) else {
         if let Ok(log) = service.console("log") {
             // A log that cannot be written to is not missed.
             let _ = writeln!(
@@ -48,30 +46,4 @@ pub fn main(service: &Service) -> u8 {
         return 5;
     };
     phi_nic::serve(card, &mailbox, u64::from(service.generation()))
-}
-
-/// The card with this address. Another driver may look at it just now, so a pass that has seen one taken is made
-/// again.
-fn find(platform: &mut PlatformClient, address: Address, signal: &Signal) -> Option<NetworkCard> {
-    loop {
-        let mut taken = false;
-        for nth in 0.. {
-            match platform.claim(IDS.0, IDS.1, nth) {
-                Ok(_) => {}
-                Err(phi_idl::CallError::Refused(PlatformError::Taken)) => {
-                    taken = true;
-                    continue;
-                }
-                Err(_) => break,
-            }
-            if let Some(card) = NetworkCard::open(platform, address, signal) {
-                return Some(card);
-            }
-            platform.release().ok()?;
-        }
-        if !taken {
-            return None;
-        }
-        phi_rt::sleep(PAUSE);
-    }
 }
