@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// Bytes that are read or written at once, at most: as many as a frame has.
-pub const MOST: usize = phi_nic::FRAME;
+/// Bytes that are read or written at once, at most: one more than a frame has, by which one that is too long shows.
+pub const MOST: usize = phi_nic::FRAME + 1;
 
 /// A device's file.
 pub struct File(OwnedFd);

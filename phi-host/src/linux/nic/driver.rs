@@ -3,7 +3,7 @@
 //! As `host-disk` it runs as an image does, uses no memory of the heap that it has not used before its filter
 //! closed, and holds no lock across a call that waits.
 
-use crate::linux::device::{self, File, bound_signal, give_up};
+use crate::linux::device::{self, File, MOST, bound_signal, give_up};
 use phi_nic::{Address, Card, FRAME, NicError, WAITING};
 use phi_rt::{Service, Signal};
 use std::collections::VecDeque;
@@ -33,6 +33,27 @@ impl Driver {
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Frame>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Reads the next frame, and keeps it if there is room; whether it is the only one that waits.
+    ///
+    /// # Errors
+    /// What Linux says.
+    fn read_one(&self) -> std::io::Result<bool> {
+        let mut bytes = [0; MOST];
+        let count = self.file.read(&mut bytes)?;
+        // Of one that is too long, as with a larger MTU, Linux gives what fits, and does not say so.
+        if !(phi_nic::HEAD..=FRAME).contains(&count) {
+            return Ok(false);
+        }
+        let mut frame = [0; FRAME];
+        frame[..count].copy_from_slice(&bytes[..count]);
+        let mut waiting = self.waiting();
+        let first = waiting.is_empty();
+        if waiting.len() < WAITING {
+            waiting.push_back((count, frame));
+        }
+        Ok(first)
+    }
 }
 
 /// Serves, with what `shared` has; returns the exit status.
@@ -59,22 +80,14 @@ pub fn run(service: &Service, shared: &Arc<device::Driver>) -> u8 {
 
 /// Reads frames without end, and has the other thread look; returns why it cannot any more.
 fn read_all(driver: &Driver, signal: &Signal) -> std::io::Error {
-    let mut frame = [0; FRAME];
     loop {
-        match driver.file.read(&mut frame) {
-            Ok(count) if count >= phi_nic::HEAD => {
-                let mut waiting = driver.waiting();
-                let first = waiting.is_empty();
-                if waiting.len() < WAITING {
-                    waiting.push_back((count, frame));
-                }
-                drop(waiting);
-                if first && let Err(error) = signal.notify(1) {
+        match driver.read_one() {
+            Ok(true) => {
+                if let Err(error) = signal.notify(1) {
                     return std::io::Error::other(error);
                 }
             }
-            // What is none.
-            Ok(_) => {}
+            Ok(false) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return error,
         }
@@ -118,5 +131,42 @@ impl Card for Tapped {
         let (length, bytes) = self.driver()?.waiting().pop_front()?;
         frame[..length].copy_from_slice(&bytes[..length]);
         Some(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    /// A driver, and the other side of its file: datagrams are cut off as frames are.
+    fn driver() -> (Driver, UnixDatagram) {
+        let (own, other) = UnixDatagram::pair().unwrap();
+        (Driver::new(own.into(), [2; 6]), other)
+    }
+
+    #[test]
+    fn only_whole_frames_wait() {
+        let (driver, other) = driver();
+        for (length, is_frame) in
+            [(13, false), (14, true), (FRAME, true), (FRAME + 1, false), (FRAME + 100, false)]
+        {
+            other.send(&vec![7; length]).unwrap();
+            assert_eq!(driver.read_one().unwrap(), is_frame, "{length}");
+            let waiting = driver.waiting().pop_front();
+            assert_eq!(waiting.map(|(count, _)| count), is_frame.then_some(length));
+        }
+    }
+
+    #[test]
+    fn no_more_than_can_wait_do() {
+        let (driver, other) = driver();
+        for number in 0..WAITING + 3 {
+            other.send(&[number as u8; 60]).unwrap();
+            assert_eq!(driver.read_one().unwrap(), number == 0);
+        }
+        let waiting = driver.waiting();
+        assert_eq!(waiting.len(), WAITING);
+        assert_eq!(waiting.back().map(|(_, frame)| usize::from(frame[0])), Some(WAITING - 1));
     }
 }
