@@ -16,7 +16,7 @@ const PLACES: [(&str, u64); 8] = [
 ];
 
 /// First ports and their numbers, and what is there.
-const PORTS: [(&str, u16, u16); 12] = [
+const PORTS: [(&str, u16, u16); 16] = [
     ("the first transfer controller", 0x00, 16),
     ("the interrupt controller", 0x20, 2),
     ("the timer", 0x40, 4),
@@ -29,6 +29,10 @@ const PORTS: [(&str, u16, u16); 12] = [
     ("the firmware's transfers", 0x510, 12),
     ("configuration space", 0xCF8, 8),
     ("a serial line and its neighbour", 0x3E8, 9),
+    ("a serial line and the one before", 0x3E7, 9),
+    ("a serial line and all after it", 0x3E8, 0xFC18),
+    ("the other one and all after it", 0x2E8, 0xFD18),
+    ("all after a serial line", 0x3F0, 0xFC10),
 ];
 
 /// Says what came of each; returns the exit status.

@@ -18,7 +18,10 @@ const LINES: [u16; 2] = [0x3E8, 0x2E8];
 /// # Errors
 /// It may not.
 pub fn open(first: u16, count: u16) -> Result<(), MachineError> {
-    let lies = |line: &u16| first >= *line && first + count <= line + LINE;
+    // Both numbers are a service's word: their sum may be more than a port's number.
+    let lies = |line: &u16| {
+        first.checked_sub(*line).is_some_and(|offset| offset < LINE && count <= LINE - offset)
+    };
     if LINES.iter().any(lies) { Ok(()) } else { Err(MachineError) }
 }
 
