@@ -11,6 +11,10 @@
 //!   so the same code runs in the kernel and on a developer's computer, against a model.
 #![no_std]
 
+mod space;
+
+pub use space::{Identifier, Processor, Space};
+
 use core::ops::Range;
 use phi_abi::layout::PAGE;
 use phi_mem::{FrameAllocator, FrameRange};
@@ -180,7 +184,7 @@ impl Tables {
     }
 
     /// Maps frames in a row from `address` on, instead of what was there, by entries with `flags`. The place is
-    /// reserved. Says whether something was there, which walkers may still know.
+    /// reserved. Says whether something was there, be it a table without pages: walkers may still know it.
     pub fn map(
         &mut self,
         address: u64,
@@ -253,13 +257,13 @@ impl Tables {
             }
             // What is not reserved stays as it is.
             (false, Some(_), _) if entry == 0 => false,
+            // The table has no pages, perhaps: a walker may know it all the same, and look there.
             (false, Some(leaf), _) => {
                 let table = entry & ADDRESS;
-                let was_used = (0..ENTRIES).any(|index| words.entry(table, index) != 0);
                 words.set_entry(directory, slot, leaf.entry(0) | IS_LARGE);
                 words.set_entry(table, 0, self.spare);
                 self.spare = table;
-                was_used
+                true
             }
         }
     }

@@ -102,7 +102,10 @@ impl<'a> Gate<'a> {
 
     fn stages_of(&self, copy: &WorkingCopy, mutant: &Mutant) -> Result<Vec<Stage>, Error> {
         let package = mutant.package().ok_or_else(|| {
-            Error::other(format!("mutant {}: {} is not in shared/", mutant.name, mutant.file))
+            Error::other(format!(
+                "mutant {}: {} is no source of a package",
+                mutant.name, mutant.file
+            ))
         })?;
         let mut stages = (self.stages)(&package);
         stages.retain(|stage| stage.exists_in(copy));

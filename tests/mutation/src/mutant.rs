@@ -72,7 +72,8 @@ impl Mutant {
 
     /// The name of the package that the bug is in: `phi-cap` for a file of `shared/cap`.
     pub fn package(&self) -> Option<String> {
-        let folder = self.file.strip_prefix("shared/")?.split('/').next()?;
+        let (package, _) = self.file.split_once("/src/")?;
+        let folder = package.rsplit('/').next()?;
         Some(format!("phi-{folder}"))
     }
 }

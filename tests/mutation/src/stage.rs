@@ -93,10 +93,10 @@ impl Stage {
         let cargo = OsStr::new("cargo");
         let (build, test): (&[&str], &[&str]) = match self {
             Stage::Unit(package) => (
-                &["test", "--lib", "-p", package, "--no-run"],
+                &["test", "--lib", "--tests", "-p", package, "--no-run"],
                 // More threads than processors: the first to fail ends the stage, so that short
                 // tests shall not wait for long ones.
-                &["test", "--lib", "-p", package, "--", "--test-threads=32"],
+                &["test", "--lib", "--tests", "-p", package, "--", "--test-threads=32"],
             ),
             Stage::Model => (
                 &["test", "--lib", "--tests", "-p", "phi-model", "--no-run"],

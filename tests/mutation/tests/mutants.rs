@@ -58,7 +58,7 @@ fn names_are_unique_and_every_mutant_is_described() {
 fn there_are_enough_in_every_crate_and_every_file_of_the_core() {
     let mutants = phi_mutation::all().unwrap();
     let packages: BTreeSet<_> = mutants.iter().filter_map(Mutant::package).collect();
-    let expected = ["phi-cap", "phi-core", "phi-ipc", "phi-mem", "phi-sched"];
+    let expected = ["phi-cap", "phi-core", "phi-ipc", "phi-mem", "phi-sched", "phi-tables"];
     assert!(packages.iter().eq(expected), "{packages:?}");
     assert!(mutants.len() >= 44);
     for entry in fs::read_dir(root().join("shared/core/src")).unwrap() {
