@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use phi_abi::layout::{HEAP_OFFSET, PAGE, STACK_OFFSET, STACK_SIZE, START_OFFSET, START_SIZE};
 use phi_abi::{Fault, FaultKind, StartBlock};
-use phi_core::MachineError;
+use phi_core::{DomainIndex, MachineError};
 use phi_manifest::bundle::Bundle;
 use phi_manifest::plan::{Segment, SegmentAccess, ServicePlan};
 use phi_mem::{FrameAllocator, FrameRange};
@@ -39,11 +39,13 @@ pub struct Domain {
 }
 
 impl Domain {
-    /// Makes what `plan` says, with `start` in it: in `shared`, the address space of all, or in one of its own.
+    /// Makes the domain `index` as `plan` says, with `start` in it: in `shared`, the address space of all, or in one
+    /// of its own.
     ///
     /// # Errors
     /// There is not enough memory; nothing is left behind.
     pub fn load(
+        index: DomainIndex,
         plan: &ServicePlan,
         start: &StartBlock,
         content: &Content,
@@ -56,7 +58,7 @@ impl Domain {
         let mut domain = Domain { space: None, mapped: Vec::new(), private: Vec::new(), guard };
         let mut own = match shared {
             Some(_) => None,
-            None => Some(AddressSpace::new(kernel, false, frames).ok_or(MachineError)?),
+            None => Some(AddressSpace::new(kernel, Some(index), frames).ok_or(MachineError)?),
         };
         let space = own.as_mut().or(shared.as_deref_mut()).ok_or(MachineError)?;
         let filled = domain.fill(space, plan, start, content, frames);

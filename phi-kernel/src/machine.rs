@@ -74,7 +74,7 @@ impl Metal {
         clock: Clock,
     ) -> Option<Metal> {
         let shared = match content.bundle.plan().mode {
-            Mode::Unikernel => Some(AddressSpace::new(kernel, true, &mut frames)?),
+            Mode::Unikernel => Some(AddressSpace::new(kernel, None, &mut frames)?),
             Mode::Full | Mode::Embedded => None,
         };
         let services = &content.bundle.plan().services;
@@ -207,7 +207,7 @@ impl Machine for Metal {
     fn load(&mut self, domain: DomainIndex, start: &StartBlock) -> Result<(), MachineError> {
         let plan = &self.content.bundle.plan().services[usize::from(domain.0)];
         let (content, shared, frames) = (&self.content, self.shared.as_mut(), &mut self.frames);
-        let loaded = Domain::load(plan, start, content, self.kernel, shared, frames)?;
+        let loaded = Domain::load(domain, plan, start, content, self.kernel, shared, frames)?;
         self.domains[usize::from(domain.0)] = Some(loaded);
         Ok(())
     }

@@ -72,6 +72,19 @@ pub fn firmware() -> bool {
     present && metal()
 }
 
+/// Whether disks can be booted in Bochs here. Where `PHI_REQUIRE_METAL` is set, it is an error that they cannot.
+pub fn bochs() -> bool {
+    // It has no argument that only says something.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let present = std::env::split_paths(&path).any(|folder| folder.join("bochs-bin").is_file());
+    let what = "the Debian package bochs is needed";
+    assert!(present || std::env::var_os("PHI_REQUIRE_METAL").is_none(), "{what}");
+    if !present {
+        eprintln!("skipped in Bochs: {what}; ./phi test installs it");
+    }
+    present && firmware()
+}
+
 /// Whether `phi-host` is built with eBPF: where libbpf can be built, as `./phi` decides. Where
 /// `PHI_REQUIRE_EBPF` is set, it is built so whatever comes of it.
 pub fn with_ebpf() -> bool {

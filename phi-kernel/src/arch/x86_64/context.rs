@@ -110,7 +110,7 @@ impl Context {
         space: &AddressSpace,
         extended: *mut u8,
     ) -> Context {
-        let (root, thread) = (space.root(), thread.0);
+        let (root, thread) = (space.root_register(), thread.0);
         let mut context = Context { root, extended, thread, ..Context::EMPTY };
         let registers = &mut context.registers;
         if space.is_privileged() {

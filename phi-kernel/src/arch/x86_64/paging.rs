@@ -9,15 +9,22 @@
 //! Every domain's root shares the upper half. No page is both writable and executable, and the kernel's
 //! text and constants have no writable second address. Terms are those of Intel's Software Developer's
 //! Manual, volume 3, chapter 5.
+//!
+//! Where the processor has identifiers (PCID, 5.10.1), each domain has one, and the processor keeps what it knows of a
+//! domain's pages while others run. What it has to forget, and when, is decided in [`phi_tables::Space`].
 
+use core::arch::asm;
 use phi_abi::Caching;
 use phi_abi::layout::{PAGE, SERVICES, WINDOWS_BASE, window};
+use phi_core::DomainIndex;
 use phi_mem::{FrameAllocator, FrameRange};
-use phi_tables::{Format, Framed, LARGE, Store, Tables, Words, index, make_path};
-use x86_64::PhysAddr;
-use x86_64::instructions::tlb;
-use x86_64::registers::control::{Cr3, Cr3Flags};
-use x86_64::structures::paging::{PageTableFlags as Flags, PhysFrame};
+use phi_tables::{
+    Format, Framed, Identifier, LARGE, Processor, Space, Store, Words, index, make_path,
+};
+use x86_64::VirtAddr;
+use x86_64::instructions::tlb::{self, InvPcidCommand, Pcid};
+use x86_64::registers::control::{Cr3, Cr4, Cr4Flags};
+use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Where all of the machine's memory lies, at its physical address beyond this.
 pub const DIRECT_MAP: u64 = 0xFFFF_8000_0000_0000;
@@ -27,9 +34,6 @@ pub const KERNEL_BASE: u64 = 0xFFFF_FFFF_8000_0000;
 
 /// Bytes that one entry of a directory maps.
 const LARGE_PAGE: u64 = LARGE * PAGE;
-
-/// Pages that are invalidated one by one, at most; for more, all of the domain's are.
-const SINGLE_INVALIDATIONS: u64 = 32;
 
 /// Entries of a root that belong to domains' windows.
 const WINDOW_ENTRIES: core::ops::Range<usize> =
@@ -197,11 +201,41 @@ impl KernelSpace {
 }
 
 /// # Safety
-/// The root is one of complete tables.
-unsafe fn write_root(root: u64) {
-    let frame = PhysFrame::containing_address(PhysAddr::new(root));
+/// The value is one that [`Space::root_register`] gives, or the root of complete tables.
+unsafe fn write_root(value: u64) {
     // SAFETY: the caller's word.
-    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+    unsafe { asm!("mov cr3, {}", in(reg) value, options(nostack, preserves_flags)) };
+}
+
+/// What the processor that runs this keeps of tables.
+struct Running;
+
+impl Processor for Running {
+    fn root(&self) -> u64 {
+        Cr3::read_raw().0.start_address().as_u64()
+    }
+
+    fn forget_page(&mut self, address: u64) {
+        tlb::flush(VirtAddr::new_truncate(address));
+    }
+
+    fn forget_active(&mut self) {
+        // Writing the root forgets everything that is not the kernel's.
+        tlb::flush_all();
+    }
+
+    fn forget_identifier(&mut self, Identifier(identifier): Identifier) {
+        let Ok(identifier) = Pcid::new(identifier) else { return };
+        // SAFETY: where there are identifiers, there is the instruction.
+        unsafe { tlb::flush_pcid(InvPcidCommand::Single(identifier)) };
+    }
+}
+
+/// The identifier of a domain; `None` where the processor has none.
+fn identifier(domain: DomainIndex) -> Option<Identifier> {
+    // They have 12 bits, and 0 is the kernel's.
+    const { assert!(SERVICES < 1 << 12) };
+    Cr4::read().contains(Cr4Flags::PCID).then_some(Identifier(domain.0 + 1))
 }
 
 /// The bits of a page's entry. A page for who has the kernel's privileges is none for services without.
@@ -212,25 +246,26 @@ fn flags(access: Access, privileged: bool) -> u64 {
 
 /// The address space of a domain, or of all of them.
 pub struct AddressSpace {
-    tables: Tables,
+    space: Space,
     kernel: KernelSpace,
     privileged: bool,
 }
 
 impl AddressSpace {
-    /// An address space with nothing in it but the kernel and the call page, for threads with the kernel's
-    /// privileges or without; `None` when there is no memory.
+    /// An address space with nothing in it but the kernel and the call page: for the threads of one domain, which has
+    /// no other, or for those of all, with the kernel's privileges; `None` when there is no memory.
     pub fn new(
         kernel: KernelSpace,
-        privileged: bool,
+        domain: Option<DomainIndex>,
         frames: &mut FrameAllocator,
     ) -> Option<AddressSpace> {
-        let tables = Tables::new(FORMAT, &mut growing(frames))?;
+        let identifier = domain.and_then(identifier);
+        let space = Space::new(FORMAT, identifier, &mut growing(frames), &mut Running)?;
         let call_page = index(super::CALL_TABLE, 3);
         for slot in KERNEL_ENTRIES.chain([call_page]) {
-            Mapped.set_entry(tables.root(), slot, Mapped.entry(kernel.root, slot));
+            Mapped.set_entry(space.root(), slot, Mapped.entry(kernel.root, slot));
         }
-        Some(AddressSpace { tables, kernel, privileged })
+        Some(AddressSpace { space, kernel, privileged: domain.is_none() })
     }
 
     /// Whether threads in it have the kernel's privileges.
@@ -241,67 +276,41 @@ impl AddressSpace {
     /// Makes the tables for `count` pages from `address` on, so that mapping there cannot fail; `None`
     /// when there is no memory for them.
     pub fn reserve(&mut self, address: u64, count: u64, frames: &mut FrameAllocator) -> Option<()> {
-        self.tables.reserve(address, count, &mut growing(frames))
+        self.space.reserve(address, count, &mut growing(frames))
     }
 
     /// Maps `frames` in a row from `address` on, instead of what was there. The place is reserved.
     pub fn map(&mut self, address: u64, frames: FrameRange, access: Access) {
-        if self.tables.map(address, frames, flags(access, self.privileged), &mut Mapped) {
-            self.forget(address, frames.count);
-        }
+        let flags = flags(access, self.privileged);
+        self.space.map(address, frames, flags, &mut Mapped, &mut Running);
     }
 
     /// Unmaps `count` pages from `address` on, if they are mapped.
     pub fn unmap(&mut self, address: u64, count: u64) {
-        if self.tables.unmap(address, count, &mut Mapped) {
-            self.forget(address, count);
-        }
+        self.space.unmap(address, count, &mut Mapped, &mut Running);
     }
 
-    /// Has the processor forget what it knows of pages. One of 2 MiB is forgotten with any of its addresses.
-    fn forget(&self, address: u64, count: u64) {
-        if self.is_active() {
-            invalidate(address, count);
-        }
-    }
-
-    /// What the root register is while this space is active.
-    pub fn root(&self) -> u64 {
-        self.tables.root()
-    }
-
-    fn is_active(&self) -> bool {
-        Cr3::read().0.start_address().as_u64() == self.root()
+    /// What is written to the root register to make this space active.
+    pub fn root_register(&self) -> u64 {
+        self.space.root_register()
     }
 
     /// Makes this the address space that the processor uses. Returns whether it was another one.
     pub fn activate(&self) -> bool {
-        let change = !self.is_active();
+        let change = !self.space.is_active(&Running);
         if change {
             // SAFETY: the root's upper half is the kernel's, so the kernel goes on as it is.
-            unsafe { write_root(self.root()) };
+            unsafe { write_root(self.root_register()) };
         }
         change
     }
 
     /// Gives the tables back. What was mapped stays whose it is.
     pub fn free(self, frames: &mut FrameAllocator) {
-        if self.is_active() {
+        if self.space.is_active(&Running) {
             // SAFETY: the kernel's own tables map all that it uses.
             unsafe { self.kernel.activate() };
         }
-        self.tables.free(WINDOW_ENTRIES, &mut growing(frames));
-    }
-}
-
-/// Has the processor forget what it knows of pages of the active address space.
-fn invalidate(address: u64, count: u64) {
-    if count > SINGLE_INVALIDATIONS {
-        // Writing the root forgets everything that is not the kernel's.
-        tlb::flush_all();
-        return;
-    }
-    for page in 0..count {
-        tlb::flush(x86_64::VirtAddr::new_truncate(address + page * PAGE));
+        self.space.free(WINDOW_ENTRIES, &mut growing(frames));
     }
 }

@@ -17,7 +17,8 @@ const PAGE_ATTRIBUTES: u32 = 0x277;
 const ATTRIBUTES: u64 = 0x0007_0406_0007_0106;
 
 /// Turns on what the kernel uses: no-execute pages, `syscall`, write protection, XSAVE; and, where they
-/// exist, supervisor mode execution and access prevention and user mode instruction prevention.
+/// exist, supervisor mode execution and access prevention, user mode instruction prevention, and identifiers of
+/// address spaces.
 ///
 /// # Errors
 /// [`Missing`]: the kernel cannot run on this processor.
@@ -50,11 +51,13 @@ pub fn set_up() -> Result<(), Missing> {
         ),
         (access_prevention, Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION),
         (has(raw_cpuid::ExtendedFeatures::has_umip), Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION),
+        // What changes in a space that is not active is forgotten by INVPCID only.
+        (features.has_pcid() && has(raw_cpuid::ExtendedFeatures::has_invpcid), Cr4Flags::PCID),
     ] {
         control.set(flag, present);
     }
     // SAFETY: the processor has all of these; the tables in use keep to what they ask for: the kernel
-    // executes no page of a service, and reads them only in `user_copy`.
+    // executes no page of a service, and reads them only in `user_copy`. The root in use has no identifier.
     unsafe {
         Efer::update(|flags| {
             flags.insert(EferFlags::NO_EXECUTE_ENABLE | EferFlags::SYSTEM_CALL_EXTENSIONS);
