@@ -5,9 +5,9 @@
 
 use crate::event::Event;
 use crate::machine::{Services, SimMachine, fail};
-use crate::random::Random;
 use phi_abi::{Caching, IrqSource, PortWidth, Rights};
 use phi_core::{Devices, DmaIndex, IrqIndex, MachineError, MessageSignal, RegionIndex, Span};
+use phi_random::Random;
 use std::collections::BTreeSet;
 
 /// The devices of a machine.

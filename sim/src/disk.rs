@@ -8,7 +8,7 @@
 //!
 //! Time is what the caller says it is, in nanoseconds.
 
-use crate::random::Random;
+use phi_random::Random;
 use std::collections::BTreeMap;
 
 /// Bytes of a sector.

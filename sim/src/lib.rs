@@ -5,7 +5,7 @@
 //! run is a list of choices that can be shrunk and replayed.
 //!
 //! Principles:
-//! - **One source of chance**: [`random::Random`]. No clock, no address, no hash map's order.
+//! - **One source of chance**: [`phi_random::Random`]. No clock, no address, no hash map's order.
 //! - **Checkers know nothing of ΦCore's insides**: they see what was asked and answered and the
 //!   machine's books, and hold it against a model of their own.
 //! - **Swarm**: each run draws the probabilities of its faults, so that some runs have none of a kind
@@ -26,7 +26,6 @@ pub mod disk;
 pub mod event;
 pub mod images;
 pub mod machine;
-pub mod random;
 pub mod recording;
 mod rings;
 pub mod run;

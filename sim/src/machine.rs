@@ -4,9 +4,9 @@ use crate::checkers::Violation;
 use crate::checkers::ledger::Ledger;
 use crate::devices::Board;
 use crate::event::{Call, Event, Named};
-use crate::random::Random;
 use phi_abi::{CONSOLE_TRANSCRIPT, Fault, Kind, Message, Outcome, Rights, StartBlock};
 use phi_core::{Content, DomainIndex, Machine, MachineError, RegionIndex, Span, ThreadIndex};
+use phi_random::Random;
 
 /// How many of the next requests of each kind the machine refuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

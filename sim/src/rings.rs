@@ -11,11 +11,11 @@ mod side;
 
 use crate::checkers::{Property, Violation};
 use crate::event::{Event, Hash, RingEvent};
-use crate::random::Random;
 use crate::run::{Outcome, Verdict, caught};
 use crate::schedule::{Schedule, Swarm};
 use phi_abi::Message;
 use phi_ipc::ring::{AtomicU32, Futex};
+use phi_random::Random;
 use side::{Bells, Did, End, RINGS, Shared, Side, Turn};
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -7,7 +7,6 @@ use crate::disk::DiskFaults;
 use crate::event::Event;
 use crate::images::Images;
 use crate::machine::{Services, SimMachine};
-use crate::random::Random;
 use crate::rings;
 use crate::schedule::{Schedule, Swarm};
 use crate::simulation::Simulation;
@@ -16,6 +15,7 @@ use crate::world::World;
 use phi_core::Kernel;
 use phi_manifest::bundle::Bundle;
 use phi_manifest::plan::Plan;
+use phi_random::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a run ended.

@@ -1,7 +1,7 @@
 //! The choices of a run: everything that is random in it.
 
-use crate::random::Random;
 use crate::world::World;
+use phi_random::Random;
 use std::fmt;
 
 /// The choices of a run. The same schedule gives the same run, on every computer.

@@ -9,7 +9,6 @@ mod tests;
 use crate::checkers::Checkers;
 use crate::event::{Call, Event};
 use crate::machine::{Act, Services, SimMachine, Turn};
-use crate::random::Random;
 use crate::run::{Outcome, Rest};
 use crate::schedule::Swarm;
 use crate::watch::{OPEN, Waiting, Watch};
@@ -17,6 +16,7 @@ use doorbells::{Bell, Posted};
 use faults::Stall;
 use phi_abi::Number;
 use phi_core::{DomainIndex, Frame, Kernel, ThreadIndex};
+use phi_random::Random;
 
 /// Steps in which actors must have come to rest once the faults have stopped.
 const REST: u64 = 100_000;

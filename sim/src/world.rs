@@ -1,6 +1,5 @@
 //! The worlds of actors: plans, and what each domain does.
 
-use crate::random::Random;
 use crate::rings;
 use crate::schedule::Schedule;
 use phi_abi::layout::{IMAGE_OFFSET, PAGE, WINDOWS_BASE, window};
@@ -9,6 +8,7 @@ use phi_manifest::plan::{
     AfterRestarts, BudgetPlan, CapabilityPlan, ImagePlan, InputPlan, MailboxPlan, Plan, Quota,
     RestartPlan, RestartPolicy, Segment, SegmentAccess, ServicePlan, Target,
 };
+use phi_random::Random;
 
 /// What a domain of a world does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

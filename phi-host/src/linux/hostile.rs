@@ -137,7 +137,7 @@ fn commands(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use phi_sim::random::Random;
+    use phi_random::Random;
     use std::collections::BTreeSet;
     use std::path::Path;
 

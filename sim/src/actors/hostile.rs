@@ -339,10 +339,10 @@ mod tests {
     use super::*;
     use crate::checkers::ledger::Ledger;
     use crate::event::{Event, Named};
-    use crate::random::Random;
     use crate::world::World;
     use phi_abi::{CALLS, Error, FOREVER, Outcome};
     use phi_core::{DomainIndex, ThreadIndex};
+    use phi_random::Random;
 
     #[test]
     fn at_rest_what_has_failed_is_not_tried_again_at_once() {

@@ -3,13 +3,13 @@
 use super::ledger::{Held, NONE};
 use super::{Checkers, Property, Violation};
 use crate::event::{Call, Event, Named};
-use crate::random::Random;
 use crate::world::World;
 use phi_abi::{
     CapabilityInfo, DERIVE_REVOCABLE, Error, FOREVER, Grant, Handle, Kind, Message, Number,
     Outcome, Rights,
 };
 use phi_core::{DmaIndex, DomainIndex, IrqIndex, RegionIndex, Span, ThreadIndex};
+use phi_random::Random;
 
 const PAGE: u64 = phi_abi::layout::PAGE;
 

@@ -3,11 +3,11 @@
 
 #![expect(unsafe_code, reason = "shares memory between the ends, and abandons one that crashes")]
 
-use crate::random::Random;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use phi_abi::{MESSAGE_BYTES, Message};
 use phi_ipc::ring::{AtomicU32, Consumer, Futex, PopError, Producer, PushError, RingMemory};
+use phi_random::Random;
 use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;

@@ -5,8 +5,8 @@ use super::Simulation;
 use crate::checkers::{Property, Violation};
 use crate::event::Event;
 use crate::machine::{Act, Services};
-use crate::random::Random;
 use phi_core::{DomainIndex, ThreadIndex};
+use phi_random::Random;
 
 /// What a thread has posted, and ΦCore does not know of.
 pub(super) struct Posted {

@@ -3,9 +3,9 @@
 use super::Simulation;
 use crate::event::Event;
 use crate::machine::{Failures, Services};
-use crate::random::Random;
 use phi_abi::{Fault, FaultKind};
 use phi_core::{DomainIndex, ThreadIndex};
+use phi_random::Random;
 
 /// Steps from one interrupt of a device to the next, on average, while one can come.
 const INTERRUPT: u64 = 2;

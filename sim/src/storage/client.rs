@@ -7,9 +7,9 @@ use crate::actors::{PAUSE, call, first};
 use crate::disk::SECTOR;
 use crate::event::Call;
 use crate::machine::Turn;
-use crate::random::Random;
 use phi_abi::layout::PAGE;
 use phi_abi::{Grant, Handle, Kind, Number, Rights};
+use phi_random::Random;
 
 /// Sectors of a client's part of the device.
 pub(super) const PART: u64 = 4096;

@@ -14,7 +14,6 @@ use crate::actors::{Actor, Init, call};
 use crate::checkers::Violation;
 use crate::disk::{Disk, DiskFaults};
 use crate::machine::{Act, Beginning, Services, Turn};
-use crate::random::Random;
 use crate::world::Role;
 use books::Books;
 use client::{Client, PART};
@@ -22,6 +21,7 @@ use driver::Driver;
 use memory::Memory;
 use phi_abi::{Number, Rights};
 use phi_core::{Content, DomainIndex, MachineError, RegionIndex, Span, ThreadIndex};
+use phi_random::Random;
 
 /// What the actors of this world share with the machine.
 struct World {

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use phi_block::{BlockClient, Device, Durability};
+use phi_random::Random;
 use phi_rt::{Memory, Mutex, Service, Thread};
 
 /// Bytes of a thread's stack.
@@ -87,15 +88,11 @@ fn measure(
     let mut memory = Memory::create(task.bytes as u64).ok()?;
     let count = task.bytes as u32 / device.block_size;
     let places = device.blocks / u64::from(count.max(1));
-    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = Random::new(seed);
     let mut samples = Vec::with_capacity(1 << 14);
     let mut before = phi_rt::now();
     while before < end {
-        // Marsaglia's xorshift64 (2003).
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let first = random % places * u64::from(count);
+        let first = random.below(places) * u64::from(count);
         let (session, length) = (device.session, task.bytes);
         let done = match task.writes {
             true => client.write(session, first, count, Durability::Cached, memory.lend(0..length)),

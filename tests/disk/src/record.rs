@@ -1,5 +1,7 @@
 //! Records of a log: whole pages that say which they are, and of which every byte can be checked.
 
+use phi_random::Random;
+
 /// Bytes of a record.
 pub const BYTES: usize = 4096;
 
@@ -10,11 +12,7 @@ const WORD: usize = 8;
 
 /// The word at `place` of record `number` of log `log`: from its first word on they are as random ones.
 fn word(log: u64, number: u64, place: u64) -> u64 {
-    // SplitMix64 (Steele, Lea and Flood, 2014).
-    let mut word = (log << 48 ^ number << 16 ^ place).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ word >> 31
+    Random::new(log << 48 ^ number << 16 ^ place).word()
 }
 
 /// Fills `bytes` with record `number` of log `log`.

@@ -7,6 +7,7 @@ use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicU64, Ordering};
 use phi_abi::Number;
 use phi_abi::layout::{PAGE, REGIONS_OFFSET, WINDOW_SIZE};
+use phi_random::Random;
 use phi_rt::{Event, FOREVER, Incoming, Memory, Outgoing, Service, Thread, now};
 
 /// Nanoseconds for which the attacker offers its processor.
@@ -241,31 +242,13 @@ pub fn control_area() -> Option<u64> {
     })
 }
 
-/// Numbers without a meaning.
-pub struct Noise(u64);
-
-impl Noise {
-    /// The same each time.
-    pub fn new() -> Noise {
-        Noise(0x9E37_79B9_7F4A_7C15)
-    }
-
-    /// The next one.
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
 fn corrupt_control() {
     let Some(area) = control_area() else { return };
-    let mut noise = Noise::new();
+    let mut noise = Random::new(1);
     for round in 0..2000u64 {
         for word in (area..area + CONTROL_PAGES * PAGE).step_by(8) {
             // States that mean something now and then.
-            let value = if round % 2 == 0 { noise.next() } else { noise.next() % 7 };
+            let value = if round % 2 == 0 { noise.word() } else { noise.below(7) };
             // SAFETY: the area is shared with the supervisor, and made for concurrent writes.
             unsafe { (word as *mut u64).write_volatile(value) };
         }

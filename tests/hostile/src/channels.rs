@@ -4,10 +4,11 @@
 //! Both are open before: the judge has called the attacker, and the attacker the victim, more often than
 //! it takes. Neither can tell; so the attacker looks into the memory where channels lie.
 
-use crate::attacker::{Noise, control_area, invoke};
+use crate::attacker::{control_area, invoke};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use phi_abi::layout::{MACHINE_OFFSET, PAGE};
 use phi_abi::{Handle, Message, Number};
+use phi_random::Random;
 use phi_rt::{FOREVER, Outgoing, Peer, Service, Thread, now};
 
 /// Calls after which a channel is surely open.
@@ -106,13 +107,13 @@ fn reply(handle: Handle) {
 }
 
 fn spoil(service: &Service, victim: &Peer) {
-    let mut noise = Noise::new();
+    let mut noise = Random::new(1);
     for round in 0..300u64 {
         for index in 0..CHANNELS {
             let start = channel(service, index);
             for address in (start..start + CHANNEL).step_by(8) {
                 // Numbers that mean something now and then.
-                let value = if round % 2 == 0 { noise.next() } else { noise.next() % 12 };
+                let value = if round % 2 == 0 { noise.word() } else { noise.below(12) };
                 word(address).store(value, Ordering::Relaxed);
             }
         }
@@ -126,14 +127,14 @@ fn race(service: &Service, victim: &Peer) {
     static OVER: AtomicBool = AtomicBool::new(false);
     let start = channel(service, 1);
     let thread = Thread::start(4 * PAGE, 1, move || {
-        let mut noise = Noise::new();
+        let mut noise = Random::new(1);
         while !OVER.load(Ordering::Relaxed) {
             // What is looked at between the time at which a message is seen and that at which it is taken.
-            let slot = start + FIRST_SLOT + noise.next() % SLOTS * SLOT;
+            let slot = start + FIRST_SLOT + noise.below(SLOTS) * SLOT;
             for place in 1..12 {
-                word(slot + place * 8).store(noise.next(), Ordering::Relaxed);
+                word(slot + place * 8).store(noise.word(), Ordering::Relaxed);
             }
-            word(start + ANSWER + 16).store(noise.next(), Ordering::Relaxed);
+            word(start + ANSWER + 16).store(noise.word(), Ordering::Relaxed);
         }
     });
     let end = now() + 100_000_000;
@@ -184,15 +185,15 @@ fn forge_page(trick: Trick) {
     let Some(area) = control_area() else { phi_rt::exit(99) };
     // After the page of pending bits.
     let sayings = area + PAGE + SAYINGS;
-    let mut noise = Noise::new();
+    let mut noise = Random::new(1);
     for round in 0..400u64 {
         match trick {
             Trick::ForgeAdoptions => {
                 // How many, and each with the handle and the number.
                 word(sayings + 56).store(8, Ordering::Relaxed);
                 for place in 0..8 {
-                    let slot = REPLY_SLOTS | (noise.next() % 4) as u32;
-                    let number = noise.next() % 20;
+                    let slot = REPLY_SLOTS | (noise.below(4)) as u32;
+                    let number = noise.below(20);
                     let adoption = sayings + 64 + place * 16;
                     word(adoption).store(Handle::new(slot, number as u32).0, Ordering::Relaxed);
                     word(adoption + 8).store(number, Ordering::Relaxed);
@@ -200,13 +201,13 @@ fn forge_page(trick: Trick) {
             }
             Trick::ForgeCalls => {
                 // The channel and 1 in the upper half, then number and end of the call.
-                let channel = if round % 2 == 0 { noise.next() % 4 } else { noise.next() };
+                let channel = if round % 2 == 0 { noise.below(4) } else { noise.word() };
                 word(sayings).store(channel << 32, Ordering::Relaxed);
-                word(sayings + 8).store(noise.next() % 20, Ordering::Relaxed);
-                word(sayings + 16).store(noise.next(), Ordering::Relaxed);
+                word(sayings + 8).store(noise.below(20), Ordering::Relaxed);
+                word(sayings + 16).store(noise.word(), Ordering::Relaxed);
             }
             _ => (24..56).step_by(8).for_each(|place| {
-                word(sayings + place).store(noise.next(), Ordering::Relaxed);
+                word(sayings + place).store(noise.word(), Ordering::Relaxed);
             }),
         }
         invoke(Number::ClockRead, [FOREVER; 4]);

@@ -1,5 +1,7 @@
 //! Choices taken from a string of bytes.
 
+use phi_random::Random;
+
 /// A string of bytes that choices are taken from; zeros follow its end.
 pub struct Bytes<'a> {
     rest: &'a [u8],
@@ -55,17 +57,12 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Fills bytes from a seed, the same each time: SplitMix64 (Steele, Lea, Flood: "Fast splittable
-/// pseudorandom number generators", 2014).
+/// Fills bytes from a seed, the same each time.
 pub fn from_seed(seed: u64, count: usize) -> Vec<u8> {
-    let mut state = seed;
+    let mut random = Random::new(seed);
     let mut bytes = Vec::with_capacity(count + 8);
     while bytes.len() < count {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bytes.extend((word ^ (word >> 31)).to_le_bytes());
+        bytes.extend(random.word().to_le_bytes());
     }
     bytes.truncate(count);
     bytes

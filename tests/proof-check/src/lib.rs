@@ -12,11 +12,9 @@ mod machine;
 mod model;
 mod operation;
 mod plan;
-mod random;
 mod system;
 
 pub use model::{Entry, Model, Standing};
 pub use operation::{Gift, Operation, Outcome};
 pub use plan::{HELPERS, MAILBOXES, REGIONS, SERVICES, SIGNALS, plan, planning};
-pub use random::Random;
 pub use system::System;

@@ -3,8 +3,9 @@
 
 use phi_abi::{CapabilityInfo, Handle, Kind, Rights};
 use phi_proof_check::{
-    Entry, Gift, HELPERS, Model, Operation, Outcome, Random, SERVICES, Standing, System, planning,
+    Entry, Gift, HELPERS, Model, Operation, Outcome, SERVICES, Standing, System, planning,
 };
+use phi_random::Random;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,7 +61,7 @@ impl Drop for Driver {
 impl Driver {
     fn start(program: &Path, seed: u64) -> Driver {
         let model = Model::start(program, &planning()).expect("the model starts");
-        let (system, random) = (System::start(), Random(seed));
+        let (system, random) = (System::start(), Random::new(seed));
         let (script, counts) = (Vec::new(), BTreeMap::new());
         let mut driver = Driver { system, model, random, script, seed, counts };
         // What making the helping threads did to slots, and nothing else.
@@ -122,7 +123,7 @@ impl Driver {
 
     /// Some of the rights of a kind: mostly those held, or some of them.
     fn rights(&mut self, info: &CapabilityInfo) -> Rights {
-        let some = Rights::from_bits_retain(self.random.draw() as u32);
+        let some = Rights::from_bits_retain(self.random.word() as u32);
         match self.random.below(12) {
             0 => some & info.kind.rights(),
             1..5 => (some | Rights::DERIVE | Rights::TRANSFER) & info.rights,
@@ -195,7 +196,7 @@ impl Driver {
                     let receives = any || seen.0.rights.contains(Rights::RECEIVE);
                     own(seen) && seen.1.kind == Kind::Mailbox && receives
                 })?;
-                let some = Rights::from_bits_retain(self.random.draw() as u32);
+                let some = Rights::from_bits_retain(self.random.word() as u32);
                 Operation::Mint(domain, entry.handle, MINTED & (some | Rights::DERIVE))
             }
             590..790 => {

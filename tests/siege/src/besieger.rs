@@ -3,6 +3,7 @@
 use crate::stunt::{self, STUNTS};
 use core::arch::asm;
 use phi_abi::{CALLS, Grant, Handle, Kind, MESSAGE_GRANTS, Message, Mode, Number};
+use phi_random::Random;
 use phi_rt::Service;
 
 /// Calls of a life, at most.
@@ -13,23 +14,6 @@ const KNOWN: usize = 32;
 
 /// Nanoseconds to wait for anything, at most.
 const PATIENCE: u64 = 200_000;
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    fn below(&mut self, count: u64) -> u64 {
-        self.word() % count
-    }
-}
 
 struct Life {
     random: Random,
@@ -72,7 +56,7 @@ fn made_by(number: Number) -> Option<Kind> {
 /// One life; returns the exit status, if it comes to that.
 pub fn main(service: &Service) -> u8 {
     let seed: u64 = service.arguments().parse().unwrap_or(0);
-    let random = Random(seed << 32 | u64::from(service.generation()));
+    let random = Random::new(seed << 32 | u64::from(service.generation()));
     let mut life = Life { random, known: [(0, 0); KNOWN] };
     for (place, named) in life.known.iter_mut().zip(service.capabilities()) {
         *place = (named.handle.0, named.kind);

@@ -8,7 +8,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use phi_core::DomainIndex;
 use phi_manifest::plan::Plan;
-use phi_sim::random::Random;
+use phi_random::Random;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -15,38 +15,11 @@ use phi_abi::{
 use phi_cap::{Capability, State};
 use phi_manifest::plan::BudgetPlan;
 use phi_mem::Region;
+use phi_random::Random;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
 const SERVICES: u16 = 4;
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    /// One of `0..count`.
-    fn below(&mut self, count: u64) -> u64 {
-        self.next() % count
-    }
-
-    /// True once in `times`.
-    fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    fn choose<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
-        let count = choices.len() as u64;
-        (count > 0).then(|| choices[self.below(count) as usize])
-    }
-}
 
 /// What messages go to.
 const ADDRESSES: [Kind; 2] = [Kind::Mailbox, Kind::Object];
@@ -150,7 +123,7 @@ impl Driver {
         Driver {
             kernel: booted(),
             invariants: Invariants::new(),
-            random: Random(seed),
+            random: Random::new(seed),
             seed,
             step: 0,
             pending: BTreeSet::new(),
@@ -362,7 +335,7 @@ impl Driver {
     /// What no correct program does.
     fn spoil(&mut self, frame: &mut Frame) {
         let hostile = match self.random.below(3) {
-            0 => self.random.next(),
+            0 => self.random.word(),
             1 => self.random.below(40),
             _ => u64::MAX,
         };
@@ -406,7 +379,7 @@ impl Driver {
     /// Rights for a capability that has `rights`: mostly all of them, or some.
     fn rights(&mut self, rights: Rights) -> Rights {
         match self.random.below(4) {
-            0 => rights & Rights::from_bits_retain(self.random.next() as u32),
+            0 => rights & Rights::from_bits_retain(self.random.word() as u32),
             _ => rights,
         }
     }
@@ -494,7 +467,7 @@ impl Driver {
             Number::ObjectMint => {
                 let handle = self.handle(thread, &mailbox, Rights::RECEIVE)?;
                 let rights = self.rights(Kind::Object.rights());
-                [handle, self.random.next(), u64::from(rights.bits()), 0]
+                [handle, self.random.word(), u64::from(rights.bits()), 0]
             }
             Number::Send => [self.handle(thread, &ADDRESSES, Rights::SEND)?, 0, 0, 0],
             Number::Call => [self.handle(thread, &ADDRESSES, Rights::CALL)?, self.timeout(), 0, 0],
@@ -524,7 +497,7 @@ impl Driver {
 
     /// A message with capabilities that may mostly be granted.
     fn message(&mut self, thread: u32, loans: bool, consumed: Handle) -> Message {
-        let mut message = Message { label: self.random.next(), ..Message::EMPTY };
+        let mut message = Message { label: self.random.word(), ..Message::EMPTY };
         message.length = self.random.below(65) as u16;
         if self.random.below(2) == 0 {
             return message;

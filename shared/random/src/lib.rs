@@ -1,4 +1,6 @@
-//! The one source of what is random: a run is a function of its words.
+//! Numbers that look random, and are a function of a seed: whatever is random in the simulator, in tests and in
+//! benchmarks is made of them, and is the same again with the same seed. Nothing that must not be guessed is.
+#![no_std]
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
