@@ -1,6 +1,6 @@
 //! A driver's side: who has the card, and what its requests are worth.
 
-use crate::{Address, CAME, FRAME, HEAD, MEMORY, Nic, NicError, NicServer, Opened};
+use crate::{Address, CAME, FRAME, HEAD, MEMORY, Nic, NicError, NicServer, Opened, WAITING};
 use phi_idl::{Caller, Capability, Slice};
 use phi_rt::{Mailbox, Mapping, Region, Signal};
 
@@ -26,7 +26,7 @@ pub trait Card {
 /// Each start of a driver has a `start` of its own, not 0. Returns only when the mailbox cannot be received
 /// from any more, with the exit status.
 pub fn serve(card: impl Card, mailbox: &Mailbox, start: u64) -> u8 {
-    let mut server = NicServer(Desk { card, client: None, sessions: start << 32 });
+    let mut server = NicServer(Desk::new(card, start));
     while phi_idl::serve_until_signal(mailbox, &mut server).is_ok() {
         server.0.attend();
     }
@@ -48,19 +48,38 @@ impl Client {
     }
 }
 
-struct Desk<C> {
-    card: C,
+pub(crate) struct Desk<C> {
+    pub(crate) card: C,
     client: Option<Client>,
     /// The number of the last session.
     sessions: u64,
 }
 
 impl<C: Card> Desk<C> {
-    fn attend(&mut self) {
-        let waits = self.card.attend();
-        if let Some(client) = self.client.as_ref().filter(|_| waits) {
-            // Who has taken its signal back is told nothing.
-            let _ = client.signal.notify(CAME);
+    pub(crate) fn new(card: C, start: u64) -> Desk<C> {
+        Desk { card, client: None, sessions: start << 32 }
+    }
+
+    pub(crate) fn attend(&mut self) {
+        if !self.card.attend() {
+            return;
+        }
+        let told = self.client.as_ref().is_some_and(|client| client.signal.notify(CAME).is_ok());
+        if !told {
+            // Who has taken its signal back has ended its session. What comes for nobody must not pile up, here or
+            // in the device: the next client would get it.
+            self.client = None;
+            self.discard();
+        }
+    }
+
+    /// Drops the frames that wait, as many as can: whoever sends without end does not keep the driver here.
+    fn discard(&mut self) {
+        let mut frame = [0; FRAME];
+        for _ in 0..WAITING {
+            if self.card.receive(&mut frame).is_none() {
+                return;
+            }
         }
     }
 
@@ -91,6 +110,8 @@ impl<C: Card> Nic for Desk<C> {
         let memory = memory.map(true).map_err(|_| NicError::Memory)?;
         // It can be set, or else would never tell that a frame has come.
         signal.notify(CAME).map_err(|_| NicError::Signal)?;
+        // They came for the client before, or for this one's session before.
+        self.discard();
         self.sessions += 1;
         let session = self.sessions;
         self.client = Some(Client { badge: caller.badge, session, memory, signal });

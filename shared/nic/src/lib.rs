@@ -25,6 +25,8 @@ extern crate std;
 mod address;
 mod desk;
 mod link;
+#[cfg(test)]
+mod tests;
 
 pub use address::Address;
 pub use desk::{Card, serve};
@@ -51,7 +53,7 @@ pub const CAME: u64 = 1;
 /// A network card.
 #[interface]
 pub trait Nic {
-    /// Begins a session, and ends the one that this client had. Frames are handed over in `memory`, at most
+    /// Begins a session, and ends the one that this client had; frames that wait already are dropped. Frames are handed over in `memory`, at most
     /// [`MEMORY`] bytes, which needs READ and WRITE. [`CAME`] is set in `signal`, which needs NOTIFY, whenever a
     /// frame has come; with the signal the session ends.
     fn open(
