@@ -22,9 +22,12 @@ const IDS: u16 = 0x1040;
 /// Nanoseconds between two looks for a device that others look at, too.
 const PAUSE: u64 = 1_000_000;
 
+/// The feature of a device that speaks this version of virtio (6).
+const VERSION_1: u64 = 1 << 32;
+
 /// Features that every device is to have that can: this version of virtio, and addresses as the platform has
 /// them (6).
-pub const BASE: u64 = 1 << 32 | 1 << 33;
+pub const BASE: u64 = VERSION_1 | 1 << 33;
 
 /// What is said to a device before its queues are set up.
 const AGREED: DeviceStatus =
@@ -62,14 +65,20 @@ pub fn find<T>(
 }
 
 /// Resets a device, and agrees on what it has of the features `known`, and of [`BASE`] (3.1.1); `None` if it
-/// does not.
+/// does not, or speaks no virtio of this version.
 pub fn agree(transport: &mut PciDevice, known: u64) -> Option<u64> {
     transport.set_status(DeviceStatus::empty());
     transport.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
-    let features = transport.read_device_features() & (known | BASE);
+    let features = wanted(transport.read_device_features(), known)?;
     transport.write_driver_features(features);
     transport.set_status(AGREED);
     transport.get_status().contains(DeviceStatus::FEATURES_OK).then_some(features)
+}
+
+/// What is wanted of the features that a device offers; `None` if it lacks [`VERSION_1`]: then its queues, and what
+/// stands before a frame, are laid out in another way.
+fn wanted(offered: u64, known: u64) -> Option<u64> {
+    (offered & VERSION_1 != 0).then_some(offered & (known | BASE))
 }
 
 /// Has a device begin, whose queues are set up; `false` if it has no interrupt for one of them.
@@ -79,4 +88,18 @@ pub fn begin(transport: &mut PciDevice, queues: u16) -> bool {
     }
     transport.set_status(AGREED | DeviceStatus::DRIVER_OK);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BASE, VERSION_1, wanted};
+
+    #[test]
+    fn features_are_those_that_both_know_of_this_version() {
+        assert_eq!(wanted(u64::MAX, 0b10), Some(BASE | 0b10));
+        assert_eq!(wanted(VERSION_1 | 0b101, 0b110), Some(VERSION_1 | 0b100));
+        for offered in [0, 0b10, !VERSION_1] {
+            assert_eq!(wanted(offered, u64::MAX), None, "{offered:#x}");
+        }
+    }
 }

@@ -21,7 +21,9 @@ static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 static SHIFT: AtomicU64 = AtomicU64::new(0);
 
 /// Makes the memory, and has the device reach it: `own` bytes to [`take`], and `bounce` bytes for [`bounce`], both
-/// whole pages. Nothing is left of an earlier one: a service has one device, and always wants as much. Gives whether the device has everybody's addresses; otherwise it reaches nothing but this memory, and data is
+/// whole pages. Nothing is left of an earlier one: a service has one device, and always wants as much.
+///
+/// Gives whether the device has everybody's addresses; otherwise it reaches nothing but this memory, and data is
 /// copied through it. `None` when the machine refuses.
 pub fn set_up(space: &DmaSpace, own: u64, bounce: u64) -> Option<bool> {
     let mut arena = ARENA.lock();
