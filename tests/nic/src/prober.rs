@@ -2,8 +2,10 @@
 
 use core::fmt::Write;
 use phi_idl::{CallError, Slice};
-use phi_nic::{FRAME, LinkError, MEMORY, NicClient, NicError};
-use phi_rt::{Capability, Console, Domain, DomainState, Error, Region, Rights, Service, Signal};
+use phi_nic::{Address, FRAME, LinkError, MEMORY, NicClient, NicError, Opened};
+use phi_rt::{
+    Capability, Console, Domain, DomainState, Error, Mapping, Region, Rights, Service, Signal,
+};
 
 /// How `rival` ends: another client has the card, or it has it itself now.
 const TAKEN: u8 = 10;
@@ -12,6 +14,9 @@ const HAS: u8 = 11;
 /// Nanoseconds between two looks at it, and looks.
 const PAUSE: u64 = 1_000_000;
 const LOOKS: u32 = 10_000;
+
+/// Nanoseconds after which an answer has come.
+const LONG: u64 = 200_000_000;
 
 /// Bytes of the memory for frames.
 const LENGTH: u64 = 8192;
@@ -87,6 +92,7 @@ fn probe(service: &Service, mut output: &Console) -> Result<(), LinkError> {
     is_refused("the session before", stale, NicError::Stale);
     card.close(again)?;
     is_refused("a session that was closed", card.close(again), NicError::Stale);
+    say(output, "frames of the session before", !has_earlier_frames(&card, &signal)?);
     say(output, "a rival of nobody", ends_with(&rival, HAS)?);
     // It has ended with the card in its hands.
     open(&card, &signal)?;
@@ -96,9 +102,7 @@ fn probe(service: &Service, mut output: &Console) -> Result<(), LinkError> {
 
 /// Opens the card, asks to send and to receive what is no frame, and then to send what is one; the session.
 fn frames(output: &Console, card: &NicClient, signal: &Signal) -> Result<u64, LinkError> {
-    let mapping = Region::create(LENGTH)?.map(true)?;
-    let rights = Rights::READ | Rights::WRITE | Rights::TRANSFER;
-    let session = card.open(mapping.capability().derive(rights)?, notify(signal)?)?.session;
+    let (mapping, Opened { session, .. }) = open_mapped(card, signal)?;
     let frame = FRAME as u64;
     for (what, offset, length, room) in [
         ("nothing", 0, 0, 0),
@@ -117,6 +121,63 @@ fn frames(output: &Console, card: &NicClient, signal: &Signal) -> Result<u64, Li
     mapping.write(0, &[0xFF; 60]);
     card.send(session, Slice { offset: 0, length: 60 })?;
     Ok(session)
+}
+
+/// Opens the card with memory that is mapped here, too.
+fn open_mapped(card: &NicClient, signal: &Signal) -> Result<(Mapping, Opened), LinkError> {
+    let mapping = Region::create(LENGTH)?.map(true)?;
+    let rights = Rights::READ | Rights::WRITE | Rights::TRANSFER;
+    let opened = card.open(mapping.capability().derive(rights)?, notify(signal)?)?;
+    Ok((mapping, opened))
+}
+
+/// Whether the answer to what was asked in one session is there in the next one. In the first one it is seen to
+/// come.
+fn has_earlier_frames(card: &NicClient, signal: &Signal) -> Result<bool, LinkError> {
+    let (mapping, opened) = open_mapped(card, signal)?;
+    ask(card, &mapping, opened)?;
+    let mut looks = 0..LOOKS;
+    while !takes_answer(card, &mapping, opened.session)? {
+        looks.next().ok_or(CallError::Transport(Error::TimedOut))?;
+        phi_rt::sleep(PAUSE);
+    }
+    ask(card, &mapping, opened)?;
+    phi_rt::sleep(LONG);
+    let (mapping, next) = open_mapped(card, signal)?;
+    let answered = takes_answer(card, &mapping, next.session)?;
+    card.close(next.session)?;
+    Ok(answered)
+}
+
+/// Asks which card has the other side's address (ARP, RFC 826).
+fn ask(card: &NicClient, mapping: &Mapping, opened: Opened) -> Result<(), LinkError> {
+    let Address(own) = opened.address;
+    let mut frame = [0; 42];
+    frame[..6].fill(0xFF);
+    frame[6..12].copy_from_slice(&own);
+    frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame[22..28].copy_from_slice(&own);
+    frame[28..32].copy_from_slice(&[10, 77, 0, 2]);
+    frame[38..].copy_from_slice(&[10, 77, 0, 1]);
+    mapping.write(0, &frame);
+    card.send(opened.session, Slice { offset: 0, length: frame.len() as u64 })
+}
+
+/// Takes frames until one is the answer to that, or none is left.
+fn takes_answer(card: &NicClient, mapping: &Mapping, session: u64) -> Result<bool, LinkError> {
+    let mut head = [0; 22];
+    loop {
+        match card.receive(session, Slice { offset: 0, length: FRAME as u64 }) {
+            Ok(_) => {
+                mapping.read(0, &mut head);
+                if head[12..] == [8, 6, 0, 1, 8, 0, 6, 4, 0, 2] {
+                    return Ok(true);
+                }
+            }
+            Err(CallError::Refused(NicError::Nothing)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn say(mut output: &Console, what: &str, holds: bool) {
