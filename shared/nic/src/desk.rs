@@ -48,6 +48,11 @@ impl Client {
     }
 }
 
+/// Whether somebody could revoke the memory: while the driver copies, that would be the driver's fault.
+fn can_be_taken_back(memory: &Region) -> bool {
+    memory.capability().inspect().map_or(true, |info| info.depth > 0)
+}
+
 pub(crate) struct Desk<C> {
     pub(crate) card: C,
     client: Option<Client>,
@@ -104,7 +109,7 @@ impl<C: Card> Nic for Desk<C> {
             return Err(NicError::Taken);
         }
         let memory = Region::try_from(memory).map_err(|_| NicError::Memory)?;
-        if memory.length() > MEMORY {
+        if memory.length() > MEMORY || can_be_taken_back(&memory) {
             return Err(NicError::Memory);
         }
         let memory = memory.map(true).map_err(|_| NicError::Memory)?;

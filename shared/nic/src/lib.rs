@@ -8,9 +8,9 @@
 //! - **Frames lie in memory of the client's** that both sides keep mapped: a call is a few words. A frame is copied
 //!   once between that memory and the device's: it is less than half a page, and having a device reach a page
 //!   costs more.
-//! - **A card has one client at a time**, until that one gives it up or ends. So a client that takes its memory
-//!   away while the driver copies ends a driver that nobody else has. Who shares a card among others is a service
-//!   of its own.
+//! - **A card has one client at a time**, until that one gives it up or ends. So a client that ends while the
+//!   driver copies ends a driver that nobody else has; to take the memory back and live on is not possible. Who
+//!   shares a card among others is a service of its own.
 //! - **Nothing waits in a call**: a signal says when a frame has come.
 //! - **Ethernet's promises, and no more**: a frame arrives once, or not at all. Those that come while
 //!   [`WAITING`] wait for the client are lost.
@@ -53,9 +53,10 @@ pub const CAME: u64 = 1;
 /// A network card.
 #[interface]
 pub trait Nic {
-    /// Begins a session, and ends the one that this client had; frames that wait already are dropped. Frames are handed over in `memory`, at most
-    /// [`MEMORY`] bytes, which needs READ and WRITE. [`CAME`] is set in `signal`, which needs NOTIFY, whenever a
-    /// frame has come; with the signal the session ends.
+    /// Begins a session, and ends the one that this client had; frames that wait already are dropped.
+    /// Frames are handed over in `memory`, at most [`MEMORY`] bytes, which needs READ and WRITE, and which nobody
+    /// can take back: no capability on the way to it was derived revocably. [`CAME`] is set in `signal`, which
+    /// needs NOTIFY, whenever a frame has come; with the signal the session ends.
     fn open(
         &mut self,
         caller: Caller,
@@ -97,7 +98,7 @@ pub enum NicError {
     Busy,
     /// It is no signal that can be set.
     Signal,
-    /// It is no memory that the driver can map, or too much.
+    /// It is no memory that the driver can map, or too much, or could be taken back.
     Memory,
     /// The device failed.
     Failed,
@@ -114,7 +115,9 @@ impl core::fmt::Display for NicError {
             NicError::Nothing => "no frame has come",
             NicError::Busy => "as many frames are being sent as can be",
             NicError::Signal => "this is no signal that can be set",
-            NicError::Memory => "this is no memory that the driver can map, or too much",
+            NicError::Memory => {
+                "this is no memory that the driver can map, or too much, or it could be taken back"
+            }
             NicError::Failed => "the device failed",
         })
     }

@@ -28,6 +28,8 @@ struct Held {
     kind: Kind,
     length: u64,
     rights: Rights,
+    /// How many revocable derivations it is away from what was made.
+    depth: u64,
     /// Whether its owner has taken it back.
     revoked: bool,
     /// A region's content.
@@ -52,7 +54,7 @@ impl World {
     fn make(&mut self, kind: Kind, length: u64) -> Outcome {
         self.last += 1;
         let bytes = (0..length).map(|_| AtomicU8::new(0)).collect();
-        let held = Held { kind, length, rights: kind.rights(), revoked: false, bytes };
+        let held = Held { kind, length, rights: kind.rights(), depth: 0, revoked: false, bytes };
         self.held.insert(self.last, held);
         Outcome::success(self.last)
     }
@@ -70,8 +72,8 @@ impl World {
         let held = self.held.get(&words[0]).expect("it is held");
         let access = match number {
             Number::CapabilityInspect => {
-                let Held { kind, length, rights, .. } = *held;
-                let (id, version, address, depth) = (words[0], 0, 0, 0);
+                let Held { kind, length, rights, depth, .. } = *held;
+                let (id, version, address) = (words[0], 0, 0);
                 let info = CapabilityInfo { id, kind, rights, version, address, length, depth };
                 message.data = info.encode();
                 return Outcome::success(0);
@@ -281,7 +283,9 @@ fn only_memory_and_signals_that_can_be_used_are_taken() {
         assert_eq!(refused(memory(MEMORY), signal()), None);
     });
     type Change = fn(&mut Held);
-    let changes: [(usize, NicError, Change); 4] = [
+    let changes: [(usize, NicError, Change); 5] = [
+        // Taken back while the driver copies, it would end the driver.
+        (0, NicError::Memory, |held| held.depth = 1),
         (0, NicError::Memory, |held| held.rights = Rights::READ),
         (0, NicError::Memory, |held| held.revoked = true),
         (1, NicError::Signal, |held| held.rights = Rights::WAIT),

@@ -83,6 +83,11 @@ fn probe(service: &Service, mut output: &Console) -> Result<(), LinkError> {
     let read = Region::create(4096)?.capability().derive(Rights::READ | Rights::TRANSFER)?;
     let read = card.open(read, notify(&signal)?).map(drop);
     is_refused("memory that is only read", read, NicError::Memory);
+    let owned = Region::create(4096)?;
+    let lent =
+        owned.capability().derive_revocable(Rights::READ | Rights::WRITE | Rights::TRANSFER)?;
+    let lent = card.open(lent, notify(&signal)?).map(drop);
+    is_refused("memory that can be taken back", lent, NicError::Memory);
     is_refused("before anything", card.close(1), NicError::Stale);
     let session = frames(output, &card, &signal)?;
     is_refused("a session that never was", card.close(session + 1), NicError::Stale);
