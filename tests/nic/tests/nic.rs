@@ -65,16 +65,29 @@ impl Network {
         network
     }
 
+    /// A program in the network, for which `/sys` still shows the network outside.
     fn within(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command
     }
 
     /// `phi-host`, in the network and the project's folder.
     fn phi_host(&self, arguments: &[&str]) -> Command {
+        self.through(&[], arguments)
+    }
+
+    /// `phi-host` there, as what `shell` runs last.
+    fn through(&self, shell: &[&str], arguments: &[&str]) -> Command {
         let inner = phi_host();
-        let mut command = self.within(inner.get_program());
+        let mut command = match shell {
+            [] => self.within(inner.get_program()),
+            [program, more @ ..] => {
+                let mut command = self.within(program);
+                command.args(more).arg(inner.get_program());
+                command
+            }
+        };
         if let Some(folder) = inner.get_current_dir() {
             command.current_dir(folder);
         }
@@ -197,5 +210,23 @@ fn what_is_no_card_is_refused_before_anything_runs() {
         let disk = said(&["--nic", "net=phi0", "--disk", "net=/dev/null"], 2);
         assert!(disk.contains("the system has no disk `net`"), "{disk}");
         assert!(said(&["--nic", "net"], 2).contains("NAME=INTERFACE"));
+    }
+}
+
+#[test]
+fn what_linux_lacks_is_not_the_interfaces_fault() {
+    if !networks() {
+        return;
+    }
+    let network = Network::new();
+    // A mount namespace without the file.
+    let without =
+        ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /dev/net && exec \"$@\"", "sh"];
+    for machine in ["run", "boot"] {
+        let arguments = [machine, "tests/nic", "--nic", "net=phi0"];
+        let output = expect(&mut network.through(&without, &arguments), 4);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("network cards need /dev/net/tun"), "{said}");
+        assert!(said.contains("modprobe tun") && !said.contains("phi0 cannot"), "{said}");
     }
 }

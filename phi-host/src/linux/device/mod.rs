@@ -64,6 +64,8 @@ pub enum DeviceError {
     Unusable(String, String, &'static str),
     /// Linux gives this process no ring for drivers.
     NoRing(io::Error),
+    /// Linux gives this process no files of TAP interfaces.
+    NoTap(io::Error),
     /// All services would run in one process, where drivers cannot.
     NoProcesses,
 }
@@ -81,6 +83,9 @@ impl fmt::Display for DeviceError {
             DeviceError::Unusable(what, why, _) => write!(f, "{what}: {why}"),
             DeviceError::NoRing(error) => {
                 write!(f, "disks need io_uring, which is refused: {error}")
+            }
+            DeviceError::NoTap(error) => {
+                write!(f, "network cards need {}, which cannot be opened: {error}", nic::TUN)
             }
             DeviceError::NoProcesses => f.write_str("devices need processes: a driver has its own"),
         }
@@ -104,6 +109,16 @@ impl DeviceError {
             DeviceError::Twice(..) => "leave one of them out".into(),
             DeviceError::Unusable(_, _, help) => (*help).into(),
             DeviceError::NoRing(_) => "`phi-host doctor` says how to turn it on".into(),
+            DeviceError::NoTap(error) => {
+                let tun = nic::TUN;
+                let first = match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        format!("run as root, or let everybody open it, as root: chmod 666 {tun}")
+                    }
+                    _ => "load Linux's module for it, as root: modprobe tun".into(),
+                };
+                format!("{first}; a container has to be given the file")
+            }
             DeviceError::NoProcesses => "leave --mode threads out".into(),
         }
     }
@@ -112,7 +127,7 @@ impl DeviceError {
     pub fn kind(&self) -> failure::Kind {
         match self {
             DeviceError::Unusable(..) => failure::Kind::Input,
-            DeviceError::NoRing(_) => failure::Kind::Computer,
+            DeviceError::NoRing(_) | DeviceError::NoTap(_) => failure::Kind::Computer,
             _ => failure::Kind::Mistake,
         }
     }
