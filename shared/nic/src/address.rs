@@ -14,8 +14,9 @@ const LOCAL: u8 = 2;
 const GROUP: u8 = 1;
 
 impl Address {
-    /// The address of the card that a system calls `name`: what the name says, if it is one
-    /// (`52:54:00:12:34:56`), or else a local one that is made of the name, the same on every machine.
+    /// The address of the card that a system calls `name`: a local one that is made of the name, the same on every
+    /// machine. Or what the name says, if it is an address (`52:54:00:12:34:56`): so a driver is told which card of a
+    /// real machine it has; a manifest names none so.
     pub fn of_name(name: &str) -> Address {
         Address::parse(name).unwrap_or_else(|| {
             // FNV-1a (draft-eastlake-fnv), 64 bits.

@@ -5,7 +5,8 @@
 //! and 64 to send from, and are copied from there to the client's, and back. Nothing is offered to the device
 //! that it could do for others: no checksums, no segments, no filters.
 //!
-//! Its arguments are the name of the card, which says the address of the device ([`phi_nic::Address::of_name`]).
+//! Its arguments are the name of the card, which says the address of the device ([`phi_nic::Address::of_name`]), or
+//! that address itself.
 #![no_std]
 extern crate alloc;
 
