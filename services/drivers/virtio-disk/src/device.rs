@@ -55,7 +55,7 @@ impl Disk {
         let known = READ_ONLY | BLOCK_SIZE | FLUSH | DISCARD;
         let features = phi_virtio::agree(&mut transport, known)?;
         let space = DmaSpace::try_from(platform.dma_space().ok()?).ok()?;
-        let reaches_all = memory::set_up(&space, OWN, BOUNCE)?;
+        let reaches_all = memory::set_up(&space, features, OWN, BOUNCE)?;
         let irq = Irq::try_from(platform.irq().ok()?).ok()?;
         irq.bind(signal, 1).ok()?;
         let queue = VirtQueue::new(&mut transport, 0, false, false).ok()?;

@@ -43,7 +43,7 @@ impl NetworkCard {
             return None;
         }
         let space = DmaSpace::try_from(platform.dma_space().ok()?).ok()?;
-        memory::set_up(&space, OWN, 0)?;
+        memory::set_up(&space, features, OWN, 0)?;
         let irq = Irq::try_from(platform.irq().ok()?).ok()?;
         irq.bind(signal, 1).ok()?;
         let mut received = Buffers::new(&mut transport, RECEIVE)?;

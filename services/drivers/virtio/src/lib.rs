@@ -25,9 +25,11 @@ const PAUSE: u64 = 1_000_000;
 /// The feature of a device that speaks this version of virtio (6).
 const VERSION_1: u64 = 1 << 32;
 
-/// Features that every device is to have that can: this version of virtio, and addresses as the platform has
-/// them (6).
-pub const BASE: u64 = VERSION_1 | 1 << 33;
+/// The feature of a device that an IOMMU stands before, if the machine has one (6).
+const ACCESS_PLATFORM: u64 = 1 << 33;
+
+/// Features that every device is to have that can.
+const BASE: u64 = VERSION_1 | ACCESS_PLATFORM;
 
 /// What is said to a device before its queues are set up.
 const AGREED: DeviceStatus =

@@ -2,6 +2,7 @@
 //! stands before it, what data is copied through.
 #![allow(unsafe_code, reason = "hands memory to a device")]
 
+use crate::ACCESS_PLATFORM;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use phi_rt::{DmaSpace, Mapping, Mutex, Region};
@@ -23,9 +24,10 @@ static SHIFT: AtomicU64 = AtomicU64::new(0);
 /// Makes the memory, and has the device reach it: `own` bytes to [`take`], and `bounce` bytes for [`bounce`], both
 /// whole pages. Nothing is left of an earlier one: a service has one device, and always wants as much.
 ///
-/// Gives whether the device has everybody's addresses; otherwise it reaches nothing but this memory, and data is
-/// copied through it. `None` when the machine refuses.
-pub fn set_up(space: &DmaSpace, own: u64, bounce: u64) -> Option<bool> {
+/// Gives whether the device, with which `features` were agreed on, has everybody's addresses; otherwise it reaches
+/// nothing but this memory, and data is copied through it. `None` when the machine refuses, or the device would go
+/// past its IOMMU.
+pub fn set_up(space: &DmaSpace, features: u64, own: u64, bounce: u64) -> Option<bool> {
     let mut arena = ARENA.lock();
     if arena.is_none() {
         let mapping = Region::pinned(own + bounce).ok()?.map(true).ok()?;
@@ -36,7 +38,16 @@ pub fn set_up(space: &DmaSpace, own: u64, bounce: u64) -> Option<bool> {
     let address = space.map(arena.mapping.capability(), true).ok()?;
     let shift = address.wrapping_sub(arena.mapping.address());
     SHIFT.store(shift, Ordering::Relaxed);
-    Some(shift == 0)
+    has_everybodys(shift, features)
+}
+
+/// Whether a device has everybody's addresses, which are `shift` less than its own. `None` for one that takes them
+/// for physical ones, though an IOMMU gives it others.
+fn has_everybodys(shift: u64, features: u64) -> Option<bool> {
+    match shift {
+        0 => (features & ACCESS_PLATFORM != 0).then_some(true),
+        _ => Some(false),
+    }
 }
 
 /// The address of the part of what data is copied through that is number `number` of `count`, and its bytes.
@@ -99,4 +110,17 @@ unsafe impl Hal for Memory {
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ACCESS_PLATFORM, has_everybodys};
+
+    #[test]
+    fn a_device_that_an_iommu_does_not_hold_back_is_refused_behind_one() {
+        assert_eq!(has_everybodys(0, ACCESS_PLATFORM), Some(true));
+        assert_eq!(has_everybodys(0, !ACCESS_PLATFORM), None);
+        assert_eq!(has_everybodys(4096, 0), Some(false));
+        assert_eq!(has_everybodys(4096, ACCESS_PLATFORM), Some(false));
+    }
 }
