@@ -1,18 +1,17 @@
 //! The supervisor's side: which channels there are, when one opens and how it ends.
 
+mod opening;
 mod view;
 
 use super::channel::ChannelMemory;
 use super::futex::WakeOnly;
-use super::inbox::Side;
-use super::notices::{self, CHANNELS, ChannelNotice, PORTS, PortNotice};
+use super::notices::{self, ChannelNotice, PortNotice};
 use super::{Note, call_number, reply_channel, room};
-use crate::linux::events::Start;
 use crate::linux::machine::{LinuxMachine, Seat};
 use crate::linux::monotonic;
 use phi_abi::{FOREVER, Handle, Message, Number, Rights};
 use phi_cap::State;
-use phi_core::{Activity, Carried, Destination, DomainIndex, Kernel, ThreadIndex};
+use phi_core::{Activity, Carried, Destination, Kernel, ThreadIndex};
 use phi_ipc::MailboxState;
 use phi_ipc::ring::Consumer;
 use phi_sim::recording::{Input, Traced};
@@ -299,125 +298,6 @@ impl Switchboard {
             self.heat.remove(&(thread, handle));
             self.open(kernel, thread, handle);
         }
-    }
-
-    /// Opens a channel for what a thread sends through a handle, if ΦCore allows it.
-    fn open(&mut self, kernel: &mut LinuxKernel<'_>, thread: ThreadIndex, handle: Handle) {
-        let domain = kernel.domain_of(thread);
-        let Some(to) = kernel.destination(domain, handle) else { return };
-        let Some(server) = kernel.sole_receiver(to.mailbox).filter(|server| *server != domain)
-        else {
-            return;
-        };
-        let Some((receiver, mailbox)) = self.receiver(kernel, server, to.mailbox) else { return };
-        let machine = kernel.machine();
-        let (Some(sender_seat), Some(receiver_seat)) =
-            (machine.seat(thread), machine.seat(receiver))
-        else {
-            return;
-        };
-        let double = |channel: &Channel| channel.thread == thread && channel.handle == handle;
-        if self.channels.iter().any(double) {
-            return;
-        }
-        let Some(port) = self.port(to.mailbox, receiver, receiver_seat) else { return };
-        let free = |seat: Seat| self.free_index(kernel, seat.start);
-        let indexes = (free(sender_seat), free(receiver_seat));
-        let (Some(sender_index), Some(receiver_index)) = indexes else { return };
-        let capacity = kernel.mailboxes()[to.mailbox as usize].capacity;
-        let Ok((memory, descriptor)) = ChannelMemory::create(capacity) else { return };
-        let (badge, rights) = (to.badge, to.rights.bits());
-        let slots = memory.slots();
-        let channel = Channel {
-            mailbox: to.mailbox,
-            thread,
-            handle,
-            capability: to.capability,
-            sender: sender_seat,
-            sender_index,
-            receiver: receiver_seat,
-            receiver_index,
-            badge,
-            rights: to.rights,
-            memory,
-            state: notices::OPEN,
-            sends: false,
-            put: 0,
-        };
-        if let Some(notices) = kernel.machine().notices(receiver_seat.start) {
-            // First, since the receiver looks as soon as it has the channel.
-            let slots = kernel.account(server).free_handles;
-            notices.port(port).set_free_slots(slots);
-            notices.port(port).set_open(true);
-        }
-        let notices = [channel.receiver_notice(kernel), channel.sender_notice(kernel)];
-        notices.into_iter().flatten().for_each(|notice| notice.set_state(notices::OPENING));
-        let receives = Side::Receiver { port: port as u64, mailbox: mailbox.0, badge, rights };
-        let sends = Side::Sender { handle: handle.0, rights };
-        let machine = kernel.machine_mut();
-        for (seat, index, side) in
-            [(receiver_seat, receiver_index, receives), (sender_seat, sender_index, sends)]
-        {
-            if machine.open_channel(seat, index, side, slots, &descriptor).is_err() {
-                return;
-            }
-        }
-        self.channels.push(channel);
-        self.ask_for_room(kernel, thread, handle);
-        let Some(channel) = self.channels.last() else { return };
-        if let Some(notice) = channel.receiver_notice(kernel) {
-            notice.set_barrier(0);
-            notice.set_state(notices::OPEN);
-        }
-        if let Some(notice) = channel.sender_notice(kernel) {
-            notice.set_state(notices::OPEN);
-        }
-        // A receiver that sleeps does not know of the channel yet.
-        if let Some(notices) = kernel.machine().notices(receiver_seat.start) {
-            notices.port(port).nudge();
-        }
-    }
-
-    /// The one thread of `server`, if it last received from this mailbox, and the handle it used.
-    fn receiver(
-        &self,
-        kernel: &LinuxKernel<'_>,
-        server: DomainIndex,
-        mailbox: u32,
-    ) -> Option<(ThreadIndex, Handle)> {
-        if kernel.account(server).threads != 1 {
-            return None;
-        }
-        let alive = |thread: &ThreadIndex| kernel.activity(*thread) != Activity::Free;
-        let thread = kernel.threads_of(server).find(alive)?;
-        let (received, handle) = *self.receptions.get(&thread)?;
-        let holds = kernel.reception(server, handle) == Some(mailbox);
-        (received == mailbox && holds).then_some((thread, handle))
-    }
-
-    /// The place of a mailbox in its receiver's notices, taken if need be.
-    fn port(&mut self, mailbox: u32, thread: ThreadIndex, seat: Seat) -> Option<usize> {
-        if let Some(port) = self.ports.iter().find(|port| port.mailbox == mailbox) {
-            return (port.seat == seat).then_some(port.index);
-        }
-        let taken = |index: &usize| {
-            self.ports.iter().any(|port| port.seat.start == seat.start && port.index == *index)
-        };
-        let index = (0..PORTS).find(|index| !taken(index))?;
-        self.ports.push(Port { mailbox, thread, seat, index, shared: None });
-        Some(index)
-    }
-
-    /// A place for a channel in a domain's notices: one that no channel has, and on which no thread waits
-    /// any more.
-    fn free_index(&self, kernel: &LinuxKernel<'_>, start: Start) -> Option<usize> {
-        let taken = |index: &usize| {
-            self.channels.iter().any(|channel| {
-                (channel.sender.start == start && channel.sender_index == *index)
-                    || (channel.receiver.start == start && channel.receiver_index == *index)
-            })
-        };
-        (0..CHANNELS).find(|index| !taken(index) && !kernel.machine().carries(start, *index))
     }
 
     /// Closes the channels to mailboxes that no longer have one thread alone as receiver.
