@@ -41,8 +41,8 @@ pub struct Space {
 }
 
 impl Space {
-    /// A space with nothing in it; `None` when there is no memory. Where the processor has identifiers, this one has
-    /// been the identifier of no space that is there still.
+    /// A space with nothing in it; `None` when there is no memory. Where the processor has identifiers, it gets this
+    /// one, which no other space has.
     pub fn new(
         format: Format,
         identifier: Option<Identifier>,
