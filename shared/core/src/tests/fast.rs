@@ -362,3 +362,55 @@ fn who_gives_its_mailbox_away_receives_nothing() {
     let activity = system.kernel.thread(u32::from(server.0)).activity;
     assert!(!matches!(activity, Activity::Receiving(_)), "{activity:?}");
 }
+
+/// Has `server` answer and receive, by frame; whether that goes the short way, and what came of it.
+fn answer(system: &mut System, server: ThreadIndex, reply: u64, serve: u64) -> (bool, End) {
+    let (number, arguments) = (Number::ReplyReceive as u32, [reply, serve, FOREVER, 0]);
+    *system.kernel.frame_mut(server) = Frame { number, arguments, ..Frame::EMPTY };
+    let short = goes_short(&mut system.kernel, server);
+    system.kernel.system_call_then_dispatch(server);
+    system.settle();
+    (short, system.end(server))
+}
+
+#[test]
+fn nobody_waits_at_a_mailbox_that_has_closed() {
+    for closes in [false, true] {
+        let mut system = System::of(4);
+        let (owner, client, server) = (system.first(1), system.first(2), system.first(3));
+        let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+        let given = system.pass(owner, server, &[Grant::copy(Handle(serve), Rights::RECEIVE)]);
+        let serve = given[0].handle.0;
+        assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+        assert_eq!(system.invoke(client, Number::Call, &[address, FOREVER]), End::Blocked);
+        if closes {
+            system.stop_service(1);
+        }
+        let reply = system.message(server).reply.0;
+        let (short, end) = answer(&mut system, server, reply, serve);
+        assert_eq!((short, end == End::Blocked), (!closes, !closes), "{end:?}");
+        assert_eq!(system.end(client), End::Value(0));
+    }
+}
+
+#[test]
+fn who_does_not_wait_for_an_answer_gets_none() {
+    for ends in [false, true] {
+        let mut system = System::of(3);
+        let (server, client) = (system.first(1), system.first(2));
+        let (serve, address) = (system.handle(1, "serve"), system.handle(2, "to-1"));
+        assert_eq!(system.invoke(server, Number::Receive, &[serve, FOREVER]), End::Blocked);
+        assert_eq!(system.invoke(client, Number::Call, &[address, 10]), End::Blocked);
+        let reply = system.message(server).reply.0;
+        if ends {
+            system.pass_time(10);
+            assert_eq!(system.end(client), End::Error(Error::TimedOut));
+            // It waits again, for something else.
+            let own = system.handle(2, "serve");
+            assert_eq!(system.invoke(client, Number::Receive, &[own, FOREVER]), End::Blocked);
+        }
+        let (short, _) = answer(&mut system, server, reply, serve);
+        assert_eq!(system.end(client), if ends { End::Blocked } else { End::Value(0) });
+        assert!(!(short && ends));
+    }
+}
