@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of the stack of the thread that reads.
 const STACK: u64 = 64 << 10;
 
-/// A frame that came.
-type Frame = (usize, [u8; FRAME]);
+/// A frame that came: its length, and what was read.
+type Frame = (usize, [u8; MOST]);
 
 /// What the threads of a driver share.
 pub struct Driver {
@@ -39,14 +39,12 @@ impl Driver {
     /// # Errors
     /// What Linux says.
     fn read_one(&self) -> std::io::Result<bool> {
-        let mut bytes = [0; MOST];
-        let count = self.file.read(&mut bytes)?;
+        let mut frame = [0; MOST];
+        let count = self.file.read(&mut frame)?;
         // Of one that is too long, as with a larger MTU, Linux gives what fits, and does not say so.
         if !(phi_nic::HEAD..=FRAME).contains(&count) {
             return Ok(false);
         }
-        let mut frame = [0; FRAME];
-        frame[..count].copy_from_slice(&bytes[..count]);
         let mut waiting = self.waiting();
         let first = waiting.is_empty();
         if waiting.len() < WAITING {
