@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+/// The UEFI firmware, of Debian's package `ovmf`.
+pub const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
+
 /// The project's folder.
 pub fn project() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -52,10 +55,16 @@ pub fn metal() -> bool {
     });
     let emulator = Command::new("qemu-system-x86_64").arg("--version").output();
     let present = target == Some(true) && emulator.is_ok();
+    has(present, "on bare metal", "the Rust target x86_64-unknown-none and qemu-system-x86_64")
+}
+
+/// Whether `what` is present. Where it is not, that is an error if `PHI_REQUIRE_METAL` is set; otherwise it is said
+/// that there are no tests `there`.
+fn has(present: bool, there: &str, what: &str) -> bool {
     if !present {
-        let what = "the Rust target x86_64-unknown-none and qemu-system-x86_64 are needed";
-        assert!(std::env::var_os("PHI_REQUIRE_METAL").is_none(), "{what}");
-        eprintln!("skipped on bare metal: {what}; ./phi test installs them");
+        let needed = std::env::var_os("PHI_REQUIRE_METAL").is_some();
+        assert!(!needed, "needed {there}: {what}");
+        eprintln!("skipped {there}, which needs {what}; ./phi test installs that");
     }
     present
 }
@@ -63,13 +72,7 @@ pub fn metal() -> bool {
 /// Whether systems can be booted by UEFI here. Where `PHI_REQUIRE_METAL` is set, it is an error that they
 /// cannot.
 pub fn firmware() -> bool {
-    let present = Path::new("/usr/share/ovmf/OVMF.fd").exists();
-    let what = "the Debian package ovmf is needed";
-    assert!(present || std::env::var_os("PHI_REQUIRE_METAL").is_none(), "{what}");
-    if !present {
-        eprintln!("skipped with UEFI: {what}; ./phi test installs it");
-    }
-    present && metal()
+    has(Path::new(FIRMWARE).exists(), "with UEFI", "the Debian package ovmf") && metal()
 }
 
 /// Whether disks can be booted in Bochs here. Where `PHI_REQUIRE_METAL` is set, it is an error that they cannot.
@@ -77,12 +80,7 @@ pub fn bochs() -> bool {
     // It has no argument that only says something.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let present = std::env::split_paths(&path).any(|folder| folder.join("bochs-bin").is_file());
-    let what = "the Debian package bochs is needed";
-    assert!(present || std::env::var_os("PHI_REQUIRE_METAL").is_none(), "{what}");
-    if !present {
-        eprintln!("skipped in Bochs: {what}; ./phi test installs it");
-    }
-    present && firmware()
+    has(present, "in Bochs", "the Debian package bochs") && firmware()
 }
 
 /// Whether `phi-host` is built with eBPF: where libbpf can be built, as `./phi` decides. Where

@@ -3,7 +3,7 @@
 //! That the instructions are legal is seen here. Bochs keeps nothing over a change of the root, so what has to be
 //! forgotten is tested in `phi-kernel/tables`, against a processor that keeps what it may.
 
-use phi_end_to_end::{bochs, expect, phi_host};
+use phi_end_to_end::{FIRMWARE, bochs, expect, phi_host};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,7 +52,7 @@ plugin_ctrl: unmapped=0, biosdev=0, speaker=0, extfpuirq=0, parallel=0, gameport
 cpu: model=corei7_skylake_x, ips={SPEED}, reset_on_triple_fault=0
 clock: sync=none
 memory: guest=256, host=256
-romimage: file=/usr/share/ovmf/OVMF.fd
+romimage: file={FIRMWARE}
 pci: enabled=1, chipset=i440fx
 ata0-master: type=disk, path=disk, mode=flat, cylinders={cylinders}, heads=16, spt=63
 boot: disk

@@ -192,7 +192,7 @@ fn forge_page(trick: Trick) {
                 // How many, and each with the handle and the number.
                 word(sayings + 56).store(8, Ordering::Relaxed);
                 for place in 0..8 {
-                    let slot = REPLY_SLOTS | (noise.below(4)) as u32;
+                    let slot = REPLY_SLOTS | noise.below(4) as u32;
                     let number = noise.below(20);
                     let adoption = sayings + 64 + place * 16;
                     word(adoption).store(Handle::new(slot, number as u32).0, Ordering::Relaxed);

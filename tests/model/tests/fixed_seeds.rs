@@ -5,8 +5,9 @@ use phi_model::bytes::{from_seed, mutated};
 use phi_model::{bundle, calls, idl, image, manifest, ring};
 use std::path::Path;
 
-/// What comes of `body` on the files of a target's corpus.
-fn corpus<R>(target: &str, body: fn(&[u8]) -> R) -> Vec<R> {
+/// Runs `body` on the files of a target's corpus, of which it takes some: what another version made is refused at once,
+/// and says nothing of what comes behind.
+fn corpus<R>(target: &str, body: fn(&[u8]) -> R, is_good: impl Fn(&R) -> bool) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let files = std::fs::read_dir(&folder).expect("a corpus for each target");
     let run = |file: std::io::Result<std::fs::DirEntry>| {
@@ -14,13 +15,7 @@ fn corpus<R>(target: &str, body: fn(&[u8]) -> R) -> Vec<R> {
         println!("{}", path.display());
         body(&std::fs::read(&path).expect("a file that can be read"))
     };
-    files.map(run).collect()
-}
-
-/// Runs the files of a corpus, of which some are what a body takes: what another version made is refused at once, and
-/// says nothing of what comes behind.
-fn some_good<R>(target: &str, body: fn(&[u8]) -> R, is_good: impl Fn(&R) -> bool) {
-    let good = corpus(target, body).iter().filter(|result| is_good(result)).count();
+    let good = files.map(run).filter(is_good).count();
     assert!(good > 0, "no file of the corpus is accepted: docs/fuzzing.md says how to renew it");
 }
 
@@ -31,7 +26,7 @@ fn accepted(base: &[u8], count: u64, body: fn(&[u8]) -> bool) -> usize {
 
 #[test]
 fn calls_end_as_the_model_says() {
-    some_good("calls", calls::run, |seen| seen.calls > 0);
+    corpus("calls", calls::run, |seen| seen.calls > 0);
     let mut all = calls::Seen::default();
     for seed in 0..40 {
         let seen = calls::run(&from_seed(seed, 16_384));
@@ -55,7 +50,7 @@ fn calls_end_as_the_model_says() {
 
 #[test]
 fn any_manifest_is_refused_or_becomes_a_bundle() {
-    some_good("manifest", manifest::run, |good| *good);
+    corpus("manifest", manifest::run, |good| *good);
     assert!(manifest::run(manifest::SAMPLE.as_bytes()));
     let good = accepted(manifest::SAMPLE.as_bytes(), 1000, manifest::run);
     assert!((1..1000).contains(&good), "{good}");
@@ -63,7 +58,7 @@ fn any_manifest_is_refused_or_becomes_a_bundle() {
 
 #[test]
 fn any_bundle_is_refused_or_lies_within_itself() {
-    some_good("bundle", bundle::run, |became| *became == bundle::Became::Booted);
+    corpus("bundle", bundle::run, |became| *became == bundle::Became::Booted);
     let sample = bundle::sample();
     assert_eq!(bundle::run(&sample), bundle::Became::Booted);
     let good = accepted(&sample, 400, |input| bundle::run(input) == bundle::Became::Booted);
@@ -72,7 +67,7 @@ fn any_bundle_is_refused_or_lies_within_itself() {
 
 #[test]
 fn any_image_is_refused_or_lies_within_its_window() {
-    some_good("image", image::run, |good| *good);
+    corpus("image", image::run, |good| *good);
     let sample = image::sample();
     assert!(image::run(&sample));
     let good = accepted(&sample, 3000, image::run);
@@ -81,7 +76,7 @@ fn any_image_is_refused_or_lies_within_its_window() {
 
 #[test]
 fn any_message_is_answered_and_no_handle_is_lost() {
-    some_good("idl", idl::run, |(calls, answers)| *calls > 0 && *answers > 0);
+    corpus("idl", idl::run, |(calls, answers)| *calls > 0 && *answers > 0);
     let mut understood = (0, 0);
     for seed in 0..500 {
         let (calls, answers) = idl::run(&from_seed(seed, 2048));
@@ -92,7 +87,7 @@ fn any_message_is_answered_and_no_handle_is_lost() {
 
 #[test]
 fn a_ring_is_a_queue_and_survives_scribbling() {
-    some_good("ring", ring::run, |passed| *passed > 0);
+    corpus("ring", ring::run, |passed| *passed > 0);
     let passed: usize = (0..2000).map(|seed| ring::run(&from_seed(seed, 512))).sum();
     assert!(passed > 10_000, "{passed}");
 }

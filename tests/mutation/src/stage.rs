@@ -92,15 +92,12 @@ impl Stage {
     pub fn run(&self, copy: &WorkingCopy) -> Result<Outcome, Error> {
         let cargo = OsStr::new("cargo");
         let (build, test): (&[&str], &[&str]) = match self {
-            Stage::Unit(package) => (
-                &["test", "--lib", "--tests", "-p", package, "--no-run"],
+            // Each has the name of its package.
+            Stage::Unit(_) | Stage::Model => (
+                &["test", "--lib", "--tests", "-p", self.name(), "--no-run"],
                 // More threads than processors: the first to fail ends the stage, so that short
                 // tests shall not wait for long ones.
-                &["test", "--lib", "--tests", "-p", package, "--", "--test-threads=32"],
-            ),
-            Stage::Model => (
-                &["test", "--lib", "--tests", "-p", "phi-model", "--no-run"],
-                &["test", "--lib", "--tests", "-p", "phi-model", "--", "--test-threads=32"],
+                &["test", "--lib", "--tests", "-p", self.name(), "--", "--test-threads=32"],
             ),
             Stage::Conformance => (&["build", "-p", "phi-host"], &["run", "tests/conformance"]),
         };

@@ -45,7 +45,7 @@ impl Network {
         for words in
             ["tuntap add dev phi0 mode tap", "addr add 10.77.0.1/24 dev phi0", "link set phi0 up"]
         {
-            expect(network.within("ip").args(words.split(' ')), 0);
+            expect(network.within(&["ip"]).args(words.split(' ')), 0);
         }
         let space = File::open(format!("/run/netns/{}", network.name)).expect("the namespace");
         let over = network.over.clone();
@@ -66,9 +66,9 @@ impl Network {
     }
 
     /// A program in the network, for which `/sys` still shows the network outside.
-    fn within(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    fn within(&self, program: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command.arg(format!("--net=/run/netns/{}", self.name)).args(program);
         command
     }
 
@@ -80,14 +80,8 @@ impl Network {
     /// `phi-host` there, as what `shell` runs last.
     fn through(&self, shell: &[&str], arguments: &[&str]) -> Command {
         let inner = phi_host();
-        let mut command = match shell {
-            [] => self.within(inner.get_program()),
-            [program, more @ ..] => {
-                let mut command = self.within(program);
-                command.args(more).arg(inner.get_program());
-                command
-            }
-        };
+        let mut command = self.within(shell);
+        command.arg(inner.get_program());
         if let Some(folder) = inner.get_current_dir() {
             command.current_dir(folder);
         }
